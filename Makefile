@@ -1,0 +1,61 @@
+# Everything sets itself up: a fresh clone needs make, Python 3.11 to 3.13, and nothing else.
+#   make book PYTHON=/path/to/python3.12     to choose the Python
+
+PYTHON ?=
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python)
+SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
+
+.PHONY: help book published serve test bench verify clean distclean
+
+help:  ## show this list
+	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
+
+book: $(STAMP)  ## execute every chapter with the quick profile and build the site
+	$(BIN)/python tools/execute.py notebooks/*.py --profile quick
+	$(BIN)/python tools/site.py --profile quick
+
+published: $(STAMP)  ## build the site from the published results, without computing them again
+	$(BIN)/python tools/execute.py notebooks/*.py --profile laptop -p compute false
+	$(BIN)/python tools/site.py --profile laptop
+
+serve: $(STAMP)  ## show the last built site in a browser
+	@$(BIN)/python tools/serve.py
+
+test: $(STAMP)  ## run every test
+	$(BIN)/python -m pytest
+
+bench: $(STAMP)  ## measure speed against straightforward implementations
+	@for script in benchmarks/*.py; do \
+	  test -e "$$script" || { echo "there are no benchmarks yet"; exit 0; }; \
+	  echo "$(BIN)/python $$script"; $(BIN)/python "$$script" || exit 1; \
+	done
+
+verify: $(STAMP)  ## recompute a sample of the published results and compare
+	$(BIN)/python -m lib.sweep verify results
+
+clean:  ## remove what was executed and built
+	rm -rf _build
+
+distclean: clean  ## remove the Python environment, too
+	rm -rf $(VENV)
+
+$(STAMP): pyproject.toml constraints.txt
+	@if ! $(BIN)/python -c "$(SUITABLE)" 2>/dev/null; then \
+	  found=; \
+	  for candidate in $(CANDIDATES); do \
+	    if "$$candidate" -c "$(SUITABLE)" 2>/dev/null; then found=$$candidate; break; fi; \
+	  done; \
+	  if test -z "$$found"; then \
+	    echo "No Python from 3.11 to 3.13 was found; install one, or name it: make PYTHON=/path/to/python" >&2; exit 1; \
+	  fi; \
+	  rm -rf $(VENV); \
+	  if command -v uv >/dev/null 2>&1; then uv venv --quiet --python "$$(command -v "$$found")" $(VENV); \
+	  else "$$found" -m venv $(VENV); fi || exit 1; \
+	fi
+	@if command -v uv >/dev/null 2>&1; \
+	then uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[test]'; \
+	else $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'; fi
+	@touch $@

@@ -1,0 +1,1 @@
+"""Runs of the sweeps: one module a chapter, importable functions of plain parameters."""

@@ -1,0 +1,315 @@
+import json
+import os
+import textwrap
+
+import numpy as np
+import pytest
+
+from lib import claims
+from lib.claims import Criterion
+
+
+def ledger(*tests, seeds=3, id="A1"):
+    return {id: claims.Claim(id, "000", "§1", "D", "It is so.", "–", "text", seeds, tests)}
+
+
+ABOVE = Criterion("gap", "above", 0.0)
+UP, DOWN, ASTRIDE = [1.0, 1.1, 1.2], [-1.0, -1.1, -1.2], [-1.0, 0.1, 1.2]
+
+
+def verdict(evidence, *tests, seeds=3):
+    return claims.judge("A1", evidence, claims=ledger(*tests, seeds=seeds))
+
+
+# --- one test
+
+
+@pytest.mark.parametrize(
+    ("comparison", "threshold", "values", "outcome"),
+    [
+        ("above", 0, UP, "pass"),
+        ("above", 0, DOWN, "fail"),
+        ("above", 0, ASTRIDE, "inconclusive"),
+        ("above", 1, [1, 1, 1], "fail"),
+        ("at_least", 1, [1, 1, 1], "pass"),
+        ("at_least", 0.3, [0.1 + 0.2] * 3, "pass"),
+        ("below", 0, DOWN, "pass"),
+        ("below", 0, UP, "fail"),
+        ("below", 1, [1, 1, 1], "fail"),
+        ("at_most", 1, [1, 1, 1], "pass"),
+        ("at_most", 0, ASTRIDE, "inconclusive"),
+        ("between", (0, 2), UP, "pass"),
+        ("between", (0, 2), DOWN, "fail"),
+        ("between", (3, 4), UP, "fail"),
+        ("between", (0, 1.1), UP, "inconclusive"),
+        ("between", (-0.1, 0.1), ASTRIDE, "inconclusive"),
+    ],
+)
+def test_the_whole_interval_must_be_on_the_right_side(comparison, threshold, values, outcome):
+    assert claims.outcome_of(Criterion("m", comparison, threshold), values).outcome == outcome
+
+
+def test_the_median_is_not_moved_by_one_seed():
+    values = [1.0] * 8 + [-100.0]
+    assert claims.outcome_of(Criterion("m", "above", 0.0, "median"), values).outcome == "pass"
+    assert claims.outcome_of(Criterion("m", "above", 0.0), values).outcome == "inconclusive"
+
+
+def test_seeds_are_counted():
+    share = Criterion("m", "at_least", 0.5, "share_of_seeds", 0.8)
+    assert claims.outcome_of(share, [1, 1, 1, 1, 0]).outcome == "pass"
+    assert claims.outcome_of(share, [1, 1, 1, 0, 0]).outcome == "fail"
+    every = Criterion("m", "at_least", 0.5, "every")
+    assert claims.outcome_of(every, [1, 1, 1]).outcome == "pass"
+    assert claims.outcome_of(every, [1, 1, 0]).outcome == "fail"
+    assert claims.outcome_of(share, [1, 1, 1, 1, 0]).interval.estimate == 0.8
+
+
+# --- from tests to the verdict
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "wanted"),
+    [
+        (["pass"], "REPRODUCED"),
+        (["pass", "pass"], "REPRODUCED"),
+        (["fail", "fail"], "NOT-REPRODUCED"),
+        (["pass", "fail"], "PARTIAL"),
+        (["pass", "fail", "inconclusive"], "PARTIAL"),
+        (["pass", "fail", "not run"], "PARTIAL"),
+        (["pass", "inconclusive"], "INCONCLUSIVE"),
+        (["fail", "inconclusive"], "INCONCLUSIVE"),
+        (["inconclusive"], "INCONCLUSIVE"),
+        (["pass", "not run"], "INCONCLUSIVE"),
+        (["fail", "not run"], "INCONCLUSIVE"),
+        (["inconclusive", "not run"], "INCONCLUSIVE"),
+        (["not run", "not run"], "NOT-RUN"),
+    ],
+)
+def test_every_combination(outcomes, wanted):
+    assert claims.combine(outcomes) == wanted == claims.combine(outcomes[::-1])
+
+
+def test_a_verdict_shows_what_it_rests_on():
+    found = verdict({"gap": UP}, ABOVE)
+    assert found.verdict == "REPRODUCED" and found.seeds == 3
+    assert found.evidence == {"gap": (1.0, 1.1, 1.2)}
+    [outcome] = found.outcomes
+    assert outcome.interval.estimate == pytest.approx(1.1)
+    assert 1.0 <= outcome.interval.low < 1.1 < outcome.interval.high <= 1.2
+    assert str(outcome) == "mean of gap > 0: 1.1 [1, 1.2], n = 3, pass"
+
+
+@pytest.mark.parametrize("values", [UP, DOWN])
+def test_too_few_seeds_settle_nothing(values):
+    found = verdict({"gap": values}, ABOVE, seeds=5)
+    assert found.verdict == "INCONCLUSIVE" and "3 of the 5 seeds" in found.notes[0]
+    other = Criterion("other", "below", 0.0)
+    found = verdict({"gap": UP * 2, "other": UP}, ABOVE, other, seeds=5)
+    assert found.verdict == "INCONCLUSIVE" and found.seeds == 3
+
+
+def test_missing_evidence_is_never_a_pass():
+    other = Criterion("other", "above", 0.0)
+    assert verdict({}, ABOVE).verdict == "NOT-RUN"
+    assert verdict({"gap": []}, ABOVE).verdict == "NOT-RUN"
+    half = verdict({"gap": UP}, ABOVE, other)
+    assert half.verdict == "INCONCLUSIVE" and half.notes == ("Not run: mean of other > 0.",)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_evidence_that_is_not_finite_is_an_error(value):
+    with pytest.raises(ValueError, match="'gap' of claim A1 is (nan|inf) in its seed number 1"):
+        verdict({"gap": [1.0, value, 1.0]}, ABOVE)
+
+
+def test_misspelt_measures_and_claims_are_errors():
+    with pytest.raises(ValueError, match="A1 has no test of 'gpa'"):
+        verdict({"gpa": UP}, ABOVE)
+    with pytest.raises(KeyError, match="no claim 'A2'"):
+        claims.judge("A2", {}, claims=ledger(ABOVE))
+
+
+def test_a_claim_without_threshold_is_reported_only():
+    found = verdict({"anything": UP})
+    assert found.verdict == "INCONCLUSIVE" and "no threshold" in found.notes[0]
+    assert verdict({}).verdict == "NOT-RUN"
+
+
+# --- statistics
+
+
+def test_the_bootstrap_is_repeatable_and_covers_the_mean():
+    values = np.random.RandomState(1).normal(3, 1, 40)
+    first, second = claims.bootstrap(values), claims.bootstrap(values)
+    assert first == second and first.low < values.mean() < first.high
+    error = values.std() / np.sqrt(40)
+    assert (first.high - first.low) == pytest.approx(2 * 1.96 * error, rel=0.05)
+
+
+def test_equal_seeds_give_a_point():
+    assert claims.bootstrap([0.3] * 5) == claims.Interval(0.3, 0.3, 0.3)
+    assert claims.bootstrap([2.0]) == claims.Interval(2.0, 2.0, 2.0)
+
+
+def test_pairs_are_compared_within_seeds():
+    noise = np.random.RandomState(0).normal(0, 10, 12)
+    gap = claims.paired_bootstrap(noise + 1, noise)
+    assert gap.estimate == pytest.approx(1) and gap.low > 0.99 and gap.p_value < 0.001
+    none = claims.paired_bootstrap([1.0, -1.0, 2.0, -2.0], [0.0] * 4)
+    assert none.low < 0 < none.high and none.p_value > 0.5
+    assert claims.paired_bootstrap([1.0, 1.0], [1.0, 1.0]).p_value == 1
+    with pytest.raises(ValueError, match="one length"):
+        claims.paired_bootstrap([1.0], [1.0, 2.0])
+    with pytest.raises(ValueError, match="finite"):
+        claims.paired_bootstrap([1.0], [float("nan")])
+
+
+def test_holm_by_hand():
+    assert np.allclose(claims.holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
+    assert np.allclose(claims.holm([0.5, 0.9]), [1, 1]) and len(claims.holm([])) == 0
+    for bad in ([0.5, float("nan")], [1.5], [[0.1]]):
+        with pytest.raises(ValueError, match="p-values"):
+            claims.holm(bad)
+
+
+# --- the ledger file
+
+ENTRY = """
+S05:
+  paper: "000"
+  where: §4, Fig 1
+  kind: D
+  statement: ViTs show the highest Accuracy Difference.
+  reference: fig only
+  criterion: The difference is above 0 in 80 % of the seeds.
+  seeds: 5
+  tests:
+    - measure: gap
+      above: 0
+    - measure: gap
+      between: [0, 1.5]
+      statistic: share_of_seeds
+      share: 0.8
+N01:
+  paper: "004"
+  where: §6
+  kind: N
+  statement: Convolutional networks are harder.
+  reference: none
+  criterion: No pass or fail.
+  seeds: 1
+  tests: []
+"""
+
+
+@pytest.fixture
+def load(tmp_path):
+    def write(text):
+        path = tmp_path / "claims.yaml"
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
+        claims.load.cache_clear()
+        return claims.load(path)
+
+    return write
+
+
+def test_the_ledger_is_read(load):
+    found = load(ENTRY)
+    assert list(found) == ["S05", "N01"] and found["S05"].seeds == 5
+    first, second = found["S05"].tests
+    assert first == Criterion("gap", "above", 0.0) and found["N01"].tests == ()
+    assert str(second) == "in 80% of seeds, gap in [0.0, 1.5]"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ('paper: "000"', "paper: 000", "S05: paper must be a text"),
+        ("kind: D", "kind: X", "kind must be one of"),
+        ("seeds: 5", "seeds: 0", "seeds must be a whole number"),
+        ("seeds: 5", "seeds: five", "seeds must be a whole number"),
+        ("  reference: fig only\n", "", "missing or unknown: \\['reference'\\]"),
+        ("kind: D", "kind: D\n  colour: red", "\\['colour'\\]"),
+        ("kind: D", "kind: D\n  kind: Q", "'kind' stands twice"),
+        ("N01:", "S05:", "'S05' stands twice"),
+        ("N01:", "N 01:", "no claim id"),
+        ("above: 0", "over: 0", "exactly one of at_least"),
+        ("above: 0", "above: 0\n      below: 1", "exactly one of at_least"),
+        ("above: 0", "above: high", "cannot be 'high'"),
+        ("above: 0", "above: .nan", "cannot be nan"),
+        ("[0, 1.5]", "[0]", "cannot be \\[0\\]"),
+        ("share_of_seeds", "average", "statistic must be one of"),
+        ("      share: 0.8\n", "", "needs a share"),
+        ("share: 0.8", "share: 80", "needs a share"),
+        ("kind: D", "kind: [", "cannot be read"),
+    ],
+)
+def test_mistakes_in_the_ledger_are_named(load, old, new, words):
+    assert old in ENTRY
+    with pytest.raises(ValueError, match=words):
+        load(ENTRY.replace(old, new, 1))
+
+
+def test_a_missing_ledger_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="claims.yaml is not in"):
+        claims.load(tmp_path / "claims.yaml")
+
+
+@pytest.mark.skipif(not claims.LEDGER.exists(), reason="claims.yaml is not written yet")
+def test_the_books_own_ledger_is_sound():
+    claims.load.cache_clear()
+    assert claims.load()
+
+
+# --- records
+
+
+def test_records_are_collected_and_judged_by_the_ledger_as_it_stands(load, tmp_path):
+    found = load(ENTRY)
+    folder = tmp_path / "records"
+    made = claims.judge("S05", {"gap": [1.0, 1.1, 1.2, 1.0, 1.3]}, claims=found)
+    assert made.verdict == "REPRODUCED"
+    claims.record([made], folder, source="01/compare", profile="quick")
+    assert os.listdir(folder) == ["S05.json"]
+    first, second = claims.collect(folder, claims=found)
+    assert (first.verdict, first.source, first.profile) == ("REPRODUCED", "01/compare", "quick")
+    assert first.evidence == made.evidence and first.outcomes == made.outcomes
+    assert (second.id, second.verdict) == ("N01", "NOT-RUN")
+    harder = load(ENTRY.replace("above: 0", "above: 2"))
+    [after, _] = claims.collect(folder, claims=harder)
+    assert after.verdict == "PARTIAL" and "Recorded as REPRODUCED" in after.notes[0]
+    table = claims.table([after, second], claims=harder)
+    assert list(table["verdict"]) == ["PARTIAL", "NOT-RUN"] and "gap > 2" in table["evidence"][0]
+
+
+def test_nothing_recorded_is_not_run(load, tmp_path):
+    found = load(ENTRY)
+    assert [v.verdict for v in claims.collect(tmp_path / "none", claims=found)] == ["NOT-RUN"] * 2
+
+
+@pytest.mark.parametrize("change", ["cut", "unknown claim", "no evidence"])
+def test_a_record_that_cannot_be_used_is_named(load, tmp_path, change):
+    found = load(ENTRY)
+    claims.record([claims.judge("S05", {}, claims=found)], tmp_path, source="s", profile="quick")
+    path = tmp_path / "S05.json"
+    content = json.loads(path.read_text())
+    if change == "cut":
+        path.write_text(path.read_text()[:50])
+    else:
+        content.update({"id": "S99"} if change == "unknown claim" else {"evidence": None})
+        path.write_text(json.dumps(content))
+    with pytest.raises(ValueError, match="S05.json cannot be used"):
+        claims.collect(tmp_path, claims=found)
+
+
+def test_a_full_disk_leaves_the_earlier_record(load, tmp_path, monkeypatch):
+    found = load(ENTRY)
+    folder = tmp_path / "records"
+    made = [claims.judge("S05", {}, claims=found)]
+    claims.record(made, folder, source="s", profile="quick")
+    before = (folder / "S05.json").read_text()
+    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
+    with pytest.raises(OSError, match="full"):
+        claims.record(made, folder, source="other", profile="quick")
+    assert os.listdir(folder) == ["S05.json"] and (folder / "S05.json").read_text() == before

@@ -1,0 +1,276 @@
+"""Executing: the whole set or nothing is published, and nothing is left running."""
+
+import fcntl
+import json
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import nbformat
+import psutil
+import pytest
+
+import execute
+from tiny_book import Book, is_alive, notebook
+
+
+def executed(book: Book, stem: str) -> nbformat.NotebookNode:
+    return nbformat.read(book.executed / f"{stem}.ipynb", as_version=4)
+
+
+def printed(cells: list) -> str:
+    return "".join(output.text for cell in cells for output in cell.get("outputs", []) if output.get("name") == "stdout")
+
+
+# What a good run leaves --------------------------------------------------------
+
+
+def test_every_cell_ran_with_the_profile_s_parameters(built):
+    chapter = executed(built.book, "01_first")
+    assert all(cell.execution_count for cell in chapter.cells if cell.cell_type == "code")
+    assert printed(chapter.cells) == "3 2.0 '' 0\n"
+
+
+def test_the_injected_cell_is_hidden_and_has_a_stable_id(built):
+    injected = [cell for cell in executed(built.book, "01_first").cells if "injected-parameters" in cell.metadata.get("tags", [])]
+    assert [(cell["id"], cell.metadata.tags) for cell in injected] == [("injected-parameters", ["injected-parameters", "remove-cell"])]
+
+
+def test_nothing_of_papermill_is_left(built):
+    text = (built.book.executed / "01_first.ipynb").read_text()
+    assert "papermill" not in text and str(built.book.root) not in text
+
+
+def test_the_record_says_how_it_was_made(built):
+    record = executed(built.book, "01_first").metadata["book"]
+    assert record["source"] == "notebooks/01_first.py" and record["profile"] == "quick"
+    assert record["parameters"] == {"n": 3, "scale": 2.0, "seeds": [0, 1], "compute": True, "executor": "serial"}
+    assert record["python"] == ".".join(map(str, sys.version_info[:3])) and record["torch"] is None
+    assert record["device"].startswith("CPU") and record["seconds"] > 0
+
+
+def test_string_hashes_are_the_same_in_every_kernel(built):
+    expected = subprocess.run(
+        [sys.executable, "-c", "print({str(i) for i in range(5)})"], env={**os.environ, "PYTHONHASHSEED": "0"}, capture_output=True, text=True
+    )
+    assert printed(executed(built.book, "02_second").cells) == expected.stdout
+
+
+def test_no_scratch_is_left_and_progress_is_plain_lines(built):
+    assert [path.name for path in (built.book.root / "_build" / "executed").iterdir()] == ["quick"]
+    assert built.executed.stderr == "" and built.executed.stdout.startswith("[1/2] 01_first: ")
+
+
+# What is refused before anything runs -----------------------------------------
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["-p", "sede", "1"], "unknown parameter `sede` (known: n, scale, seeds, compute, executor)"),
+        (["-p", "n", "true"], "parameter `n` is a whole number"),
+        (["-p", "n", "010"], "10-based"),
+        (["-p", "n", "1", "-p", "n", "2"], "given twice"),
+        (["-p", "n"], "needs a name and a value"),
+        (["--profile", "absent"], "no such profile (known: quick)"),
+        (["--timeout", "0"], "at least one second"),
+    ],
+)
+def test_bad_requests_exit_2_with_one_line(make_book, words, message):
+    book = make_book({"01_first": notebook("x = 1")})
+    result = book.execute(*book.sources(), *words)
+    assert result.returncode == 2 and message in result.stderr and result.stderr.count("\n") == 1
+    assert not (book.root / "_build").exists()
+
+
+def test_a_bad_notebook_stops_the_good_ones_before_they_run(make_book):
+    book = make_book({"01_first": notebook("x = 1"), "02_second": notebook("x = 1", parameters="n = len([])")})
+    result = book.execute(*book.sources())
+    assert result.returncode == 2 and "not a literal" in result.stderr and not book.executed.exists()
+
+
+# Failures ----------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def failed(tmp_path_factory) -> SimpleNamespace:
+    """One good notebook and four that fail, over an older set that was published."""
+    notebooks = {
+        "01_good": notebook("x = 1"),
+        "02_raises": notebook("x = 1", "1 / 0", "never = 1"),
+        "03_hangs": notebook("import time\ntime.sleep(60)", "never = 1"),
+        "04_dies": notebook("import os\nos._exit(3)", "never = 1"),
+        "05_exits": notebook("import sys\nsys.exit()", "never = 1"),
+    }
+    book = Book(tmp_path_factory.mktemp("failed") / "checkout", notebooks)
+    book.executed.mkdir(parents=True)
+    for stem in notebooks:
+        (book.executed / f"{stem}.ipynb").write_text("the older one")
+    return SimpleNamespace(book=book, result=book.execute(*book.sources(), "--timeout", "4"))
+
+
+def test_a_failure_exits_1(failed):
+    assert failed.result.returncode == 1 and "4 of 5 notebooks failed, none published" in failed.result.stderr
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "02_raises.py, code cell 3 (1 / 0): ZeroDivisionError: division by zero",
+        "03_hangs.py, code cell 2 (import time): CellTimeoutError",
+        "04_dies.py, code cell 2 (import os): DeadKernelError",
+        "05_exits.py, code cell 2 (import sys): SystemExit",
+    ],
+)
+def test_each_failure_names_notebook_cell_and_error(failed, message):
+    assert message in failed.result.stderr
+
+
+def test_one_failure_leaves_the_whole_older_set_published(failed):
+    published = {path.name: path.read_text() for path in failed.book.executed.iterdir()}
+    assert len(published) == 5 and set(published.values()) == {"the older one"}
+
+
+def test_a_failed_run_is_kept_aside_with_its_log(failed):
+    aside = failed.book.executed.with_name("quick-failed")
+    assert str(aside) in failed.result.stderr
+    assert {"02_raises.ipynb", "02_raises.log", "01_good.ipynb"} <= {path.name for path in aside.iterdir()}
+    assert [path.name for path in sorted(failed.book.executed.parent.iterdir())] == ["quick", "quick-failed"]
+
+
+def test_a_cell_that_never_ran_is_a_failure_whatever_papermill_says(built, tmp_path):
+    chapter = executed(built.book, "02_second")
+    chapter.cells[-1].execution_count = None
+    nbformat.write(chapter, tmp_path / "02_second.ipynb")
+    with pytest.raises(execute.CellFailure, match=r"code cell 3 .*: was never executed"):
+        execute.require_complete(tmp_path / "02_second.ipynb", 0, {})
+
+
+# Being ended -------------------------------------------------------------------
+
+WITH_WORKERS = notebook(
+    """\
+import json, os, time
+from loky import get_reusable_executor
+workers = get_reusable_executor(max_workers=2)
+pids = [workers.submit(os.getpid).result(), os.getpid()]
+[workers.submit(time.sleep, 60) for _ in range(2)]
+with open("pids.tmp", "w") as file:
+    json.dump(pids, file)
+os.replace("pids.tmp", "pids.json")
+time.sleep(60)"""
+)
+
+
+def wait_until(condition, seconds: float) -> bool:
+    limit = time.monotonic() + seconds
+    while time.monotonic() < limit:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return condition()
+
+
+@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+def test_a_run_that_is_ended_leaves_no_process(make_book, ended_at_last, number, status):
+    book = make_book({"01_first": WITH_WORKERS})
+    book.executed.mkdir(parents=True)
+    (book.executed / "01_first.ipynb").write_text("the older one")
+    run = subprocess.Popen(book.command("execute.py", *book.sources()), cwd=book.root, stderr=subprocess.DEVNULL)
+    ended_at_last.append(run.pid)
+    pids = book.root / "pids.json"
+    assert wait_until(pids.exists, 30)
+    started = {child.pid for child in psutil.Process(run.pid).children(recursive=True)} | set(json.loads(pids.read_text()))
+    ended_at_last.extend(started)
+    assert len(started) >= 4  # the guard, the kernel, two workers
+    run.send_signal(number)
+    assert run.wait(timeout=20) == status
+    assert wait_until(lambda: not any(map(is_alive, started)), 10)
+    assert (book.executed / "01_first.ipynb").read_text() == "the older one"
+
+
+def test_a_killed_guard_is_a_failure_and_leaves_no_process(make_book, ended_at_last):
+    book = make_book({"01_first": WITH_WORKERS})
+    run = subprocess.Popen(book.command("execute.py", *book.sources()), cwd=book.root, stderr=subprocess.PIPE, text=True)
+    ended_at_last.append(run.pid)
+    pids = book.root / "pids.json"
+    assert wait_until(pids.exists, 30)
+    guard = psutil.Process(run.pid).children()[0]
+    started = [child.pid for child in guard.children(recursive=True)]
+    ended_at_last.extend(started)
+    guard.kill()
+    assert "papermill ended with status -9" in run.communicate(timeout=20)[1] and run.returncode == 1
+    assert started and wait_until(lambda: not any(map(is_alive, started)), 10)
+
+
+def test_workers_of_a_dead_kernel_are_ended(make_book, ended_at_last):
+    book = make_book({"01_first": WITH_WORKERS.replace("time.sleep(60)", "os._exit(1)")})
+    assert book.execute(*book.sources()).returncode == 1
+    pids = json.loads((book.root / "pids.json").read_text())
+    ended_at_last.extend(pids)
+    assert not any(map(is_alive, pids))
+
+
+def test_the_scratch_of_a_killed_run_is_removed_by_the_next(make_book):
+    book = make_book({"01_first": notebook()})
+    leftover = book.executed.with_name("quick-running-999999999")
+    leftover.mkdir(parents=True)
+    assert book.execute(*book.sources()).returncode == 0
+    assert not leftover.exists()
+
+
+# In a terminal -----------------------------------------------------------------
+
+
+def run_in_terminal(command: list[str], cwd: Path) -> tuple[int, str, str]:
+    """(exit status, all that stderr showed, the terminal's name)."""
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+    name = os.ttyname(theirs)
+    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=theirs)
+    shown = b""
+    while process.poll() is None or select.select([ours], [], [], 0)[0]:
+        if select.select([ours], [], [], 0.1)[0]:
+            shown += os.read(ours, 65536)
+    os.close(ours)
+    os.close(theirs)
+    return process.returncode, shown.decode(), name
+
+
+def test_progress_is_in_the_terminal_and_not_in_the_notebook(make_book):
+    book = make_book({"01_first": notebook("import os\nprint(os.environ['BOOK_TERMINAL'])")})
+    status, shown, name = run_in_terminal(book.command("execute.py", *book.sources()), book.root)
+    assert status == 0
+    assert "[1/1] 01_first" in shown and "cell" in shown
+    chapter = executed(book, "01_first")
+    assert printed(chapter.cells) == f"{name}\n"
+    assert not [output for cell in chapter.cells for output in cell.get("outputs", []) if output.get("name") == "stderr"]
+
+
+# Without the tool ----------------------------------------------------------------
+
+
+def test_jupytext_and_papermill_by_hand_work_too(make_book):
+    book = make_book({"01_first": notebook("print(n)")})
+    folder = book.root / "notebooks"
+    for command in (["jupytext", "--to", "ipynb", "01_first.py"], ["papermill", "01_first.ipynb", "out.ipynb", "-p", "n", "4"]):
+        program = Path(sys.executable).with_name(command[0])
+        subprocess.run([program, *command[1:]], cwd=folder, check=True, capture_output=True)
+    assert printed(nbformat.read(folder / "out.ipynb", as_version=4).cells) == "4\n"
+
+
+def test_parameters_on_the_command_line_win_over_the_profile(make_book):
+    book = make_book({"01_first": notebook("print(n, scale, seeds, compute)")}, "01_first: {n: 3, scale: 2}")
+    result = book.execute(*book.sources(), "-p", "scale", "-1e-3", "-p", "seeds", "[4, 5]", "-p", "compute", "false", "--output", str(book.root / "mine"))
+    assert result.returncode == 0, result.stderr
+    chapter = nbformat.read(book.root / "mine" / "01_first.ipynb", as_version=4)
+    assert printed(chapter.cells) == "3 -0.001 [4, 5] False\n"
+    assert chapter.metadata["book"]["given"] == {"scale": -1e-3, "seeds": [4, 5], "compute": False}

@@ -1,0 +1,116 @@
+"""Tiny books to execute and build: no torch, a few seconds each."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import psutil
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+HEADER = """\
+# ---
+# jupyter:
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+"""
+
+PARAMETERS = 'n = 5  # how many\nscale = 1.0\nseeds = [0, 1]\ncompute = True\nexecutor = "serial"'
+
+# a 2 x 1 picture
+PIXELS = "iVBORw0KGgoAAAANSUhEUgAAAAIAAAABCAIAAAB7QOjdAAAADklEQVR4nGM4wcAARAAI9AHhZ2Z2NAAAAABJRU5ErkJggg=="
+
+
+def notebook(*cells: str, parameters: str = PARAMETERS, title: str = "A chapter") -> str:
+    """A percent script: a title, the parameters cell, and the code cells given."""
+    parts = [HEADER, f"# %% [markdown]\n# # {title}", f'# %% tags=["parameters"]\n{parameters}']
+    return "\n\n".join([*parts, *(f"# %%\n{cell}" for cell in cells)]) + "\n"
+
+
+def figure(name: str, alt: str = "Two orange pixels.") -> str:
+    """A cell that shows a picture the way the library's plots do."""
+    metadata = {"figure": {"alt": alt, "caption": "Pixels, $n = 2$.", "name": name}}
+    return f"from IPython.display import display\ndisplay({{'image/png': '{PIXELS}'}}, raw=True, metadata={metadata!r})"
+
+
+class Book:
+    """A checkout with the real tools and look, and notebooks of the test's own."""
+
+    def __init__(self, root: Path, notebooks: dict[str, str], profile: str = "") -> None:
+        self.root = root
+        shutil.copytree(REPOSITORY / "tools", root / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(REPOSITORY / "book" / "_static", root / "book" / "_static")
+        shutil.copy(REPOSITORY / "_config.yml", root)
+        (root / "book" / "references.bib").touch()
+        self.page("index", "# Start\n\nOne formula, $x^2$, and a displayed one:\n\n$$\ny = " + " + ".join(f"x_{{{i}}}" for i in range(60)) + "\n$$\n")
+        (root / "notebooks" / "profiles").mkdir(parents=True)
+        for stem, text in notebooks.items():
+            self.write_notebook(stem, text)
+        self.profile("quick", profile)
+        files = ["book/gallery", *(f"notebooks/{stem}" for stem in notebooks)]
+        chapters = "".join(f"  - file: {file}\n" for file in files)
+        (root / "_toc.yml").write_text(f"format: jb-book\nroot: book/index\noptions:\n  numbered: true\nchapters:\n{chapters}")
+
+    def page(self, stem: str, text: str) -> None:
+        (self.root / "book" / f"{stem}.md").write_text(text)
+
+    def write_notebook(self, stem: str, text: str) -> None:
+        (self.root / "notebooks" / f"{stem}.py").write_text(text)
+
+    def profile(self, name: str, text: str) -> None:
+        (self.root / "notebooks" / "profiles" / f"{name}.yaml").write_text(text)
+
+    @property
+    def executed(self) -> Path:
+        return self.root / "_build" / "executed" / "quick"
+
+    @property
+    def site(self) -> Path:
+        return self.root / "_build" / "site" / "quick"
+
+    def sources(self) -> list[str]:
+        return [str(path) for path in sorted((self.root / "notebooks").glob("*.py"))]
+
+    def command(self, tool: str, *words: str) -> list[str]:
+        return [sys.executable, str(self.root / "tools" / tool), *words]
+
+    def execute(self, *words: str) -> subprocess.CompletedProcess:
+        """Run tools/execute.py from another folder, as nothing may depend on the current one."""
+        command = self.command("execute.py", *words)
+        return subprocess.run(command, capture_output=True, text=True, cwd=self.root.parent, timeout=120)
+
+    def build(self) -> subprocess.CompletedProcess:
+        command = self.command("site.py", "--profile", "quick")
+        return subprocess.run(command, capture_output=True, text=True, cwd=self.root.parent, timeout=120)
+
+
+CHAPTERS = {
+    "01_first": notebook(
+        "import sys, tempfile\nprint('careful, see', tempfile.gettempdir() + '/sec' + 'ret.py', file=sys.stderr)",
+        "import os\nprint(n, scale, repr(os.environ['BOOK_TERMINAL']), os.environ['PYTHONHASHSEED'])",
+        figure("fig-first"),
+        title="First",
+    ),
+    "02_second": notebook("values = {str(i) for i in range(n)}\nprint(values)", figure("fig-second"), title="Second"),
+}
+PROFILE = "01_first: {n: 3, scale: 2}\n"
+
+
+def built_book(root: Path) -> SimpleNamespace:
+    book = Book(root, CHAPTERS, PROFILE)
+    executed, built = book.execute(*book.sources()), book.build()
+    assert executed.returncode == 0, executed.stderr
+    assert built.returncode == 0, built.stderr
+    return SimpleNamespace(book=book, executed=executed, built=built)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
