@@ -85,7 +85,6 @@ def unmix(
     features = image_derivatives(basis.reshape(-1, *shape)).double()
     white = whitening(features)
     ica = FastICA(
-        n_components=len(basis),
         fun="logcosh",
         whiten=False,
         random_state=seed,
