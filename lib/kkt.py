@@ -108,13 +108,27 @@ def squared_norms(layers: Layers) -> list[Tensor]:
     ]
 
 
+class _SelfProduct(torch.autograd.Function):
+    """a aᵀ, whose gradient (G + Gᵀ) a is one product; autograd by itself takes two."""
+
+    @staticmethod
+    def forward(ctx, a: Tensor) -> Tensor:
+        ctx.save_for_backward(a)
+        return a @ a.T
+
+    @staticmethod
+    def backward(ctx, grad: Tensor) -> Tensor:
+        (a,) = ctx.saved_tensors
+        return (grad + grad.T) @ a
+
+
 def _gram_layer(layers: Layers, s: Signals, depth: int) -> tuple[Tensor, Tensor]:
-    inner = s.activations[depth] @ s.activations[depth].T
+    inner = _SelfProduct.apply(s.activations[depth])
     if layers[depth][1] is not None:
         inner = inner + 1
     back = s.back_signals[depth]
     alignment = (back * s.preactivations[depth]).sum(1)
-    return (back @ back.T) * inner, alignment
+    return _SelfProduct.apply(back) * inner, alignment
 
 
 def gram(

@@ -54,8 +54,8 @@ def fit_margin(
         x: inputs [n, ...]; signs: labels in {-1, +1} [n].
         steps: "constant": θ ← θ − lr ∇L, the protocol of paper 004, §5.1. "loss-scaled":
             θ ← θ − lr ∇log L, that is, a step proportional to 1/L as in Lyu & Li 2020; here lr
-            is multiplied by `grow` while the loss falls and by `shrink` when it rises. L falls
-            below float range, log L does not.
+            is multiplied by `grow` while the loss falls and by `shrink` when it rises (by more
+            than rounding, 1e-6 relative). L falls below float range, log L does not.
         observe: called as observe(epoch, model) after each epoch in `observe_at`.
 
     Returns:
@@ -79,7 +79,7 @@ def fit_margin(
         value = _finite(log_loss.item(), epoch)
         gradients = torch.autograd.grad(log_loss, parameters)
         if steps == "loss-scaled":
-            lr *= grow if value < previous else shrink
+            lr *= shrink if value > previous + 1e-6 * abs(previous) else grow
         scale = lr if steps == "loss-scaled" else lr * math.exp(value)
         with torch.no_grad():
             for parameter, gradient in zip(parameters, gradients):

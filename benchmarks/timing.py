@@ -1,0 +1,76 @@
+"""Medians of alternating runs in one process, and what they were measured on.
+
+Shared by the benchmarks; running it as a script does nothing.
+"""
+
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import torch
+
+PACKAGES = ("torch", "numpy", "scipy", "scikit-learn")
+
+
+@dataclass(frozen=True)
+class Timing:
+    """Seconds of one candidate over all rounds."""
+
+    median: float
+    low: float  # 10 % quantile
+    high: float  # 90 % quantile
+
+
+def cpu_model() -> str:
+    """The processor's name as the system gives it."""
+    info = Path("/proc/cpuinfo")
+    names = [
+        line.partition(":")[2].strip()
+        for line in (info.read_text().splitlines() if info.is_file() else [])
+        if line.startswith("model name")
+    ]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def environment() -> str:
+    """Versions, processor, threads and how busy the machine is, one line each."""
+    load = f"{os.getloadavg()[0]:.1f}" if hasattr(os, "getloadavg") else "unknown"
+    packages = ", ".join(f"{name} {version(name)}" for name in PACKAGES)
+    return (
+        f"Python {platform.python_version()}, {packages}\n"
+        f"{cpu_model()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads used, "
+        f"load {load} before the run"
+    )
+
+
+def alternating(
+    candidates: dict[str, Callable[[], object]], *, rounds: int, warm_up: int = 2
+) -> dict[str, Timing]:
+    """Time every candidate once per round, so that a slow phase of the machine meets all."""
+    for _ in range(warm_up):
+        for run in candidates.values():
+            run()
+    seconds = {name: [] for name in candidates}
+    for _ in range(rounds):
+        for name, run in candidates.items():
+            start = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - start)
+    return {name: Timing(*np.quantile(s, [0.5, 0.1, 0.9])) for name, s in seconds.items()}
+
+
+def table(header: list[str], rows: list[list[str]]) -> str:
+    """Columns aligned by spaces: the first to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if column == 0 else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths))
+        ).rstrip()
+        for row in [header, *rows]
+    )
