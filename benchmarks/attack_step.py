@@ -2,6 +2,7 @@
 
     python benchmarks/attack_step.py           # 3072-1000-1000-1, m = 100 and m = 1,000
     python benchmarks/attack_step.py --quick   # a small network, a few seconds
+    python benchmarks/attack_step.py --threads 1   # where other work keeps the cores busy
 
 A step is the value of ‖θ − Σ cᵢ∇Φ(θ; xᵢ)‖² with the smoothed ReLU derivative (α = 100) and its
 gradient with respect to the candidates and c, float32. The candidates lie in the row space of
@@ -49,7 +50,6 @@ from lib.rowspace import row_space
 from lib.train import fit_margin
 
 ALPHA = 100.0
-THREADS = 2
 PRODUCT = "matrix product"
 Step = Callable[[], list[Tensor]]
 
@@ -110,7 +110,7 @@ def operations(layers: Layers, m: int, form: str) -> float:
     for depth, (weight, _) in enumerate(layers):
         fan_out, fan_in = weight.shape
         as_gram = form == "gram" or (form == "mixed" and gram_is_cheaper(m, fan_in, fan_out))
-        sweeps = 2 if depth == 0 else 4
+        sweeps = 2 if depth == 0 else 4  # W₁ is not needed for the back-signals
         total += sweeps * m * fan_in * fan_out
         total += 2 * m * m * (fan_in + fan_out) if as_gram else 3 * m * fan_in * fan_out
     return 2.0 * total
@@ -177,8 +177,8 @@ def compare(d: int, width: int, m: int, trained: Layers, *, rounds: int, product
             f"{1e3 * timings[name].median:.1f}",
             f"{1e3 * timings[name].low:.1f} … {1e3 * timings[name].high:.1f}",
             "" if name == PRODUCT else f"{timings['plain'].median / timings[name].median:.2f}",
-            f"{count / 1e9:.2f}",
-            f"{rates[name] / 1e9:.0f}",
+            f"{count / 1e9:.3g}",
+            f"{rates[name] / 1e9:.3g}",
             f"{rates[name] / rates[PRODUCT]:.0%}",
         ]
         for name, (_, count) in routes.items()
@@ -187,8 +187,8 @@ def compare(d: int, width: int, m: int, trained: Layers, *, rounds: int, product
     return table(header, rows)
 
 
-def main(quick: bool) -> None:
-    torch.set_num_threads(THREADS)
+def main(quick: bool, threads: int) -> None:
+    torch.set_num_threads(threads)
     d, width, sizes, n, epochs, rounds, product = 3072, 1000, (100, 1000), 100, 300, 15, 2000
     if quick:
         d, width, sizes, n, epochs, rounds, product = 192, 100, (10, 100), 10, 100, 3, 200
@@ -205,4 +205,6 @@ def main(quick: bool) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a small network, a few seconds")
-    main(parser.parse_args().quick)
+    parser.add_argument("--threads", type=int, default=2, help="of the matrix products (2)")
+    options = parser.parse_args()
+    main(options.quick, options.threads)

@@ -1,0 +1,12 @@
+"""The library's tests run on one thread: their tensors are too small to be shared."""
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)

@@ -1,0 +1,169 @@
+"""The logistic loss far beyond float range, and the two kinds of steps."""
+
+import copy
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from lib.models import MLP
+from lib.train import NonFiniteLoss, fit_margin, log_logistic_loss, margins
+
+
+def seeded(seed: int) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def problem():
+    """Ten points in four dimensions, a small network and labels that it can learn."""
+    model = MLP(4, (30, 20), first_std=0.1, generator=seeded(0), dtype=torch.float64)
+    x = torch.randn(10, 4, generator=seeded(1), dtype=torch.float64)
+    signs = torch.where(x[:, 0] > 0, 1.0, -1.0).double()
+    return model, x, signs
+
+
+def test_margins_are_the_labelled_outputs(problem):
+    model, x, signs = problem
+    assert torch.equal(margins(model, x, signs), model(x) * signs)
+
+
+@pytest.mark.parametrize("scale", [0.1, 5, 14, 30, 300])
+def test_log_loss_equals_the_naive_one_at_moderate_margins(scale):
+    q = scale * torch.randn(50, generator=seeded(0), dtype=torch.float64)
+    q = torch.cat([q, torch.tensor([15 - 1e-9, 15, 15 + 1e-9], dtype=torch.float64)])
+    naive = torch.log1p(torch.exp(-q)).mean().log()
+    assert log_logistic_loss(q).item() == pytest.approx(naive.item(), rel=1e-9)
+
+
+def test_log_loss_of_three_margins_by_hand():
+    q = torch.tensor([0.0, math.log(3.0), -math.log(2.0)], dtype=torch.float64)
+    by_hand = math.log((math.log(2) + math.log(4 / 3) + math.log(3)) / 3)
+    assert log_logistic_loss(q).item() == pytest.approx(by_hand, rel=1e-14)
+
+
+@pytest.mark.parametrize(("dtype", "precision"), [(torch.float32, 1e-3), (torch.float64, 1e-11)])
+def test_log_loss_and_gradient_at_margins_of_ten_thousand(dtype, precision):
+    """There the loss is Σ exp(-qᵢ)/n, so the gradient is minus a softmax of -q.
+
+    In float32 the loss itself, near -10,000, is only known to 1e-3.
+    """
+    q = torch.tensor([1e4, 1e4 + 1, 1e4 + 2, 3e4], dtype=dtype, requires_grad=True)
+    loss = log_logistic_loss(q)
+    (gradient,) = torch.autograd.grad(loss, q)
+    expected = -1e4 + math.log((1 + math.exp(-1) + math.exp(-2)) / 4)
+    assert loss.item() == pytest.approx(expected, rel=1e-6)
+    assert torch.allclose(gradient, -torch.softmax(-q.detach(), 0), rtol=precision)
+
+
+def test_gradient_crosses_the_switch_between_the_two_formulas():
+    q = torch.tensor([14.999, 15.001, 3.0, -8.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(log_logistic_loss, q, atol=1e-6)
+
+
+def test_log_loss_of_very_wrong_margins():
+    q = torch.tensor([-1e4, 5.0])
+    assert log_logistic_loss(q).item() == pytest.approx(math.log(5e3), rel=1e-6)
+
+
+def test_constant_steps_are_plain_gradient_descent(problem):
+    model, x, signs = problem
+    by_hand = copy.deepcopy(model)
+    history = fit_margin(model, x, signs, epochs=20, steps="constant", lr=0.3)
+    losses = []
+    for _ in range(20):
+        loss = F.softplus(-signs * by_hand(x)).mean()
+        losses.append(loss.item())
+        by_hand.zero_grad()
+        loss.backward()
+        with torch.no_grad():
+            for parameter in by_hand.parameters():
+                parameter -= 0.3 * parameter.grad
+    for ours, theirs in zip(model.parameters(), by_hand.parameters()):
+        assert torch.allclose(ours, theirs, rtol=1e-11, atol=1e-13)
+    assert [math.exp(v) for v in history["log_loss"]] == pytest.approx(losses, rel=1e-12)
+    assert losses[-1] < losses[0]
+    assert set(history["lr"]) == {0.3}
+
+
+def test_one_loss_scaled_step_is_a_constant_step_over_the_loss(problem):
+    model, x, signs = problem
+    other = copy.deepcopy(model)
+    loss = F.softplus(-signs * model(x)).mean().item()
+    fit_margin(model, x, signs, epochs=1, lr=0.1, grow=1.0)
+    fit_margin(other, x, signs, epochs=1, steps="constant", lr=0.1 / loss)
+    for a, b in zip(model.parameters(), other.parameters()):
+        assert torch.allclose(a, b, rtol=1e-10, atol=1e-14)
+
+
+def test_learning_rate_grows_while_the_loss_falls_and_shrinks_when_it_rises(problem):
+    model, x, signs = problem
+    history = fit_margin(model, x, signs, epochs=200, lr=0.05, grow=1.1, shrink=0.5)
+    loss, lr = history["log_loss"], [0.05, *history["lr"]]
+    factors = [b / a for a, b in zip(lr[:-1], lr[1:])]
+    rises = [b > a + 1e-6 * abs(a) for a, b in zip(loss[:-1], loss[1:])]
+    expected = [1.1] + [0.5 if rise else 1.1 for rise in rises]
+    assert factors == pytest.approx(expected)
+    assert 0.5 in expected  # both happen
+
+
+def test_loss_scaled_steps_go_far_beyond_constant_ones(problem):
+    model, x, signs = problem
+    other = copy.deepcopy(model)
+    scaled = fit_margin(model, x, signs, epochs=800, grow=1.02)
+    constant = fit_margin(other, x, signs, epochs=800, steps="constant")
+    assert scaled["smallest_margin"][-1] > 1000
+    assert scaled["smallest_margin"][-1] > 100 * constant["smallest_margin"][-1]
+    assert scaled["log_loss"][-1] < -1000  # exp of it is zero even in float64
+
+
+def test_history_has_one_value_before_each_step(problem):
+    model, x, signs = problem
+    before = margins(model, x, signs).min().item()
+    history = fit_margin(model, x, signs, epochs=7)
+    assert {len(values) for values in history.values()} == {7}
+    assert history["smallest_margin"][0] == before
+    assert set(history) == {"log_loss", "smallest_margin", "lr"}
+
+
+def test_observe_sees_the_model_after_its_epochs(problem):
+    model, x, signs = problem
+    seen = []
+    history = fit_margin(
+        model,
+        x,
+        signs,
+        epochs=10,
+        observe=lambda epoch, m: seen.append((epoch, margins(m, x, signs).min().item())),
+        observe_at={1, 4, 9, 10, 50},
+    )
+    assert [epoch for epoch, _ in seen] == [1, 4, 9, 10]
+    for epoch, margin in seen[:-1]:  # after epoch e is before the step of epoch e + 1
+        assert margin == history["smallest_margin"][epoch]
+
+
+def test_non_finite_loss_names_the_step(problem):
+    model, x, signs = problem
+    with pytest.raises(NonFiniteLoss, match=r"at step [2-5]: lower the learning rate"):
+        fit_margin(model, x, signs, epochs=20, steps="constant", lr=1e200)
+
+
+def test_non_finite_input_is_noticed_at_the_first_step(problem):
+    model, x, signs = problem
+    x[3, 1] = math.nan
+    with pytest.raises(NonFiniteLoss, match="nan at step 1"):
+        fit_margin(model, x, signs, epochs=2)
+
+
+@pytest.mark.parametrize("bad", [0.0, 2.0, math.nan])
+def test_labels_that_are_not_signs_are_refused(problem, bad):
+    model, x, signs = problem
+    signs[2] = bad
+    with pytest.raises(ValueError, match="-1 or"):
+        fit_margin(model, x, signs, epochs=1)
+
+
+def test_unknown_steps_are_refused(problem):
+    with pytest.raises(ValueError, match="'adam', known: 'constant', 'loss-scaled'"):
+        fit_margin(*problem, epochs=1, steps="adam")
