@@ -6,16 +6,16 @@
 
 A step is the value of ‖θ − Σ cᵢ∇Φ(θ; xᵢ)‖² with the smoothed ReLU derivative (α = 100) and its
 gradient with respect to the candidates and c, float32. The candidates lie in the row space of
-W₁, where `eliminated_attack` keeps them, and are the same for all routes:
+W₁, where `eliminated_attack` keeps them, and are the same for all routes but the last:
 
   plain       autograd through autograd in all d dimensions: `stationarity_autograd`
   parameters  closed form in parameter space, all d dimensions
   gram        closed form by Gram matrices, all d dimensions
   lossless    `stationarity` (each layer's cheaper form) in coordinates of the full row space;
               value and gradient equal those of `plain`, which is asserted before timing
-  truncated   the same on a trained network, in the few dimensions that `row_space` picks; the
-              other directions of W₁ hold no more than noise and are left out of the loss, so
-              this is another, nearly equal function
+  truncated   `stationarity` on a trained network, in the few dimensions that `row_space` picks;
+              the other directions of W₁ hold no more than noise and are left out of the loss, so
+              its ratio compares the cost of two steps, not two ways to the same numbers
 
 Operations are counted in multiply-adds of matrix products, two operations each, element-wise
 work left out. With m candidates and layers kₗ × kₗ₋₁ the forward sweep and its gradient cost

@@ -4,7 +4,7 @@ import hashlib
 import inspect
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict
 from pathlib import Path
 
@@ -42,25 +42,28 @@ def centred(training: data.DataSet) -> tuple[Tensor, Tensor, Tensor]:
     return training.images - mean, 2.0 * training.labels - 1, mean
 
 
-def new_network(x: Tensor, seed: int) -> models.MLP:
-    """d-1000-1000-1 with the small first layer of paper 004, §5.1."""
-    network = models.MLP(x[0].numel(), generator=torch.Generator().manual_seed(seed))
-    return network.to(x.device)
-
-
-def trained_network(
-    training: data.DataSet, *, seed: int, steps: str, epochs: int, folder: str = "_build/networks"
+def train_network(
+    training: data.DataSet,
+    *,
+    seed: int,
+    steps: str,
+    epochs: int,
+    observe: Callable[[int, nn.Module], None] | None = None,
+    observe_at: Collection[int] = (),
+    folder: str = "_build/networks",
 ) -> nn.Module:
-    """The trained network, from the scratch folder if the same one was trained before."""
+    """The trained network; kept in a scratch folder and read from it unless it is observed."""
     x, signs, _ = centred(training)
-    network = new_network(x, seed)
+    network = models.MLP(x[0].numel(), generator=torch.Generator().manual_seed(seed)).to(x.device)
     code = inspect.getsource(train) + inspect.getsource(models)
     key = hashlib.sha256(repr((seed, steps, epochs, code)).encode())
     key.update(training.images.cpu().numpy().tobytes())
     path = Path(folder) / f"{key.hexdigest()[:20]}.safetensors"
-    if path.is_file():
+    if observe is None and path.is_file():
         return weights.load_weights(path, network)
-    train.fit_margin(network, x, signs, epochs=epochs, steps=steps)
+    train.fit_margin(
+        network, x, signs, epochs=epochs, steps=steps, observe=observe, observe_at=observe_at
+    )
     weights.save_weights(path, network)
     return network
 
@@ -84,19 +87,19 @@ def conditions(
         "held_out": (strangers.images - mean, 2.0 * strangers.labels - 1),
         "noise": (x.std() * noise, signs),
     }
-    rows, final = {name: [] for name in pools}, {}
+    rows, final, smallest = {name: [] for name in pools}, {}, []
 
     def observe(epoch: int, network: nn.Module) -> None:
         layers = kkt.mlp_layers(network)
+        smallest.append(train.margins(network, x, signs).min().item())
         for name, (images, labels) in pools.items():
             rho, lam = kkt.kkt_residual(layers, images, labels)
             rows[name].append(rho)
             final[name] = lam
 
     at = [epoch for epoch in log_spaced(epochs) if epoch >= 10]
-    network = new_network(x, seed)
-    history = train.fit_margin(
-        network, x, signs, epochs=epochs, steps=steps, observe=observe, observe_at=at
+    network = train_network(
+        training, seed=seed, steps=steps, epochs=epochs, observe=observe, observe_at=at
     )
     with torch.no_grad():
         q = train.margins(network, x, signs)
@@ -105,7 +108,7 @@ def conditions(
     values = torch.linalg.svdvals(first)
     return {
         "epochs_observed": at,
-        "margins_observed": [history["smallest_margin"][epoch - 1] for epoch in at],
+        "margins_observed": smallest,
         **{f"residual_{name}": along for name, along in rows.items()},
         "final_residual": rows["train"][-1],
         "held_out_over_train": rows["held_out"][-1] / rows["train"][-1],
@@ -201,7 +204,7 @@ def attack(
     shape = tuple(training.images.shape[1:])
     victim_seed = seed + 1000 if control else seed
     victim = task(dataset, n, victim_seed, device)[0] if control else training
-    network = trained_network(victim, seed=victim_seed, steps=steps, epochs=epochs)
+    network = train_network(victim, seed=victim_seed, steps=steps, epochs=epochs)
     started = time.perf_counter()
     candidates = ATTACKS[method](network, shape, n, seed)
     seconds = time.perf_counter() - started

@@ -201,7 +201,7 @@ def eliminated_attack(
         slope = alpha[0] * (alpha[1] / alpha[0]) ** progress
         kernel, alignment, norm = gram(layers, signals(layers, u, slope), layer_weights)
         kernel, alignment = kernel * signs[:, None] * signs / norm, alignment * signs / norm
-        if step == 0 and not kernel.diagonal().max() > 0:
+        if step == 0 and kernel.diagonal().max() <= 0:
             raise NoGradientPath("every per-sample gradient is zero: no candidate moves the output")
         more = 20 if step == 0 else 1
         lam = projected_steps(kernel.detach(), alignment.detach(), lam, more * lambda_steps)

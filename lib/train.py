@@ -43,7 +43,7 @@ def fit_margin(
     epochs: int,
     steps: str = "loss-scaled",
     lr: float = 0.01,
-    grow: float = 1.01,
+    grow: float = 2**0.2,
     shrink: float = 0.7,
     observe: Callable[[int, nn.Module], None] | None = None,
     observe_at: Collection[int] = (),
@@ -52,14 +52,16 @@ def fit_margin(
 
     Args:
         x: inputs [n, ...]; signs: labels in {-1, +1} [n].
+        epochs: number of steps taken.
         steps: "constant": θ ← θ − lr ∇L, the protocol of paper 004, §5.1. "loss-scaled":
-            θ ← θ − lr ∇log L, that is, a step proportional to 1/L as in Lyu & Li 2020; here lr
-            is multiplied by `grow` while the loss falls and by `shrink` when it rises (by more
-            than rounding, 1e-6 relative). L falls below float range, log L does not.
+            θ ← θ − lr ∇log L, that is, a step proportional to 1/L as in Lyu & Li 2020; lr is
+            multiplied by `grow` after a step that lowers the loss at once, and a step that
+            raises it (by more than rounding, 1e-6 relative) is shortened by `shrink` until it
+            does not. L falls below float range, log L does not.
         observe: called as observe(epoch, model) after each epoch in `observe_at`.
 
     Returns:
-        history by epoch: "log_loss" (natural logarithm of the mean loss before the step),
+        history, one value after each epoch: "log_loss" (natural logarithm of the mean loss),
         "smallest_margin" and "lr".
 
     Raises:
@@ -72,22 +74,37 @@ def fit_margin(
         raise ValueError("signs must be -1 or +1")
     parameters = list(model.parameters())
     history = {"log_loss": [], "smallest_margin": [], "lr": []}
-    previous = math.inf
-    for epoch in range(1, epochs + 1):
+
+    def evaluate(epoch: int) -> tuple[Tensor, float, float]:
         q = margins(model, x, signs)
         log_loss = log_logistic_loss(q)
-        value = _finite(log_loss.item(), epoch)
+        return log_loss, _finite(log_loss.item(), epoch), q.min().item()
+
+    log_loss, value, _ = evaluate(0)
+    for epoch in range(1, epochs + 1):
         gradients = torch.autograd.grad(log_loss, parameters)
-        if steps == "loss-scaled":
-            lr *= shrink if value > previous + 1e-6 * abs(previous) else grow
-        scale = lr if steps == "loss-scaled" else lr * math.exp(value)
-        with torch.no_grad():
-            for parameter, gradient in zip(parameters, gradients):
-                parameter.sub_(gradient, alpha=scale)
-        previous = value
+        if steps == "constant":
+            _move(parameters, gradients, -lr * math.exp(value))
+            log_loss, value, smallest = evaluate(epoch)
+        else:
+            allowed = value + 1e-6 * abs(value)
+            _move(parameters, gradients, -lr)
+            log_loss, value, smallest = evaluate(epoch)
+            if value <= allowed:
+                lr *= grow
+            while value > allowed:
+                _move(parameters, gradients, (1 - shrink) * lr)
+                lr *= shrink
+                log_loss, value, smallest = evaluate(epoch)
         history["log_loss"].append(value)
-        history["smallest_margin"].append(q.min().item())
+        history["smallest_margin"].append(smallest)
         history["lr"].append(lr)
         if epoch in observe_at:
             observe(epoch, model)
     return history
+
+
+def _move(parameters: list[Tensor], directions: tuple[Tensor, ...], length: float) -> None:
+    with torch.no_grad():
+        for parameter, direction in zip(parameters, directions):
+            parameter.add_(direction, alpha=length)

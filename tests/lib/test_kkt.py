@@ -206,6 +206,13 @@ def test_gram_equals_explicit_per_sample_gradients(homogeneous, weights):
     assert torch.isclose(norm, squared, rtol=1e-12)
 
 
+def test_each_entry_of_the_kernel_has_its_own_gradient():
+    """Also when the gradient that arrives at K is not symmetric."""
+    layers = mlp_layers(network((4, 3), inputs=5))
+    x, _ = candidates(3, inputs=5)
+    assert torch.autograd.gradcheck(lambda x: gram(layers, signals(layers, x, None))[0], x)
+
+
 @pytest.mark.parametrize("depth", [2, 3, 4])
 def test_homogeneity_makes_the_alignment_the_depth_times_the_output(depth):
     """Euler: ⟨θ, ∇Φ⟩ = LΦ for a homogeneous network of depth L."""
