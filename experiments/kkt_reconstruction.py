@@ -61,7 +61,7 @@ def train_network(
     path = Path(folder) / f"{key.hexdigest()[:20]}.safetensors"
     if observe is None and path.is_file():
         return weights.load_weights(path, network)
-    train.fit_margin(
+    train.fit_margin_in_span(
         network, x, signs, epochs=epochs, steps=steps, observe=observe, observe_at=observe_at
     )
     weights.save_weights(path, network)

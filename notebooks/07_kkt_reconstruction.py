@@ -413,15 +413,9 @@ plots.say(
 # with $m = 2n$ candidates, half of each label, and descends on it with momentum. The derivative
 # of the ReLU in $\nabla\Phi$ is a step and would pass no gradient on; it is replaced by a sigmoid of
 # slope $\alpha$. Four settings remain, which the paper finds by a hundred runs ranked *against the
-# training set*. We take the released settings as they are, in one run.
-
-# %%
-by_descent = reconstruction.kkt_attack(
-    network, 40, (1, 8, 8), iterations=200, lr=0.01, lr_multipliers=0.001, sigma=0.01,
-    alpha=20.0, lambda_min=0.01, gradient_scale=1 / 40, seed=0,
-)  # fmt: skip
-
-# %% [markdown]
+# training set*. We take the released settings as they are, in one run (`reconstruction.kkt_attack`,
+# on networks trained with the paper's constant steps, for which they were chosen).
+#
 # For fixed candidates the multipliers are a convex problem on the Gram matrix {eq}`eq-gram`. So
 # they need not be descended on at all: a few projected steps keep them at their optimum while
 # the candidates move. One learning rate, the penalty and $\lambda_{\min}$ disappear, and an iteration
