@@ -32,7 +32,7 @@ scaled_epochs = 1000  # of training with loss-scaled steps
 constant_epochs = 2000  # of training with constant steps, the paper's protocol
 sizes = [20, 40]  # training-set sizes of the last section
 circle_seeds = [10]
-circle_epochs = 3000
+circle_epochs = 4000
 circle_iterations = 500
 results = "_build/results/quick"  # folder of finished runs
 compute = True  # False: only read what is there
@@ -60,7 +60,7 @@ torch.set_num_threads(threads)
 # is kept in a file. Runs that exist are read, runs that are missing are computed, and a run that
 # failed or was not made is left out of the figures and named here.
 
-# %%
+# %% tags=["hide-input"]
 where = dict(folder=results, compute=compute, executor=executor, threads=threads)
 protocols = {"loss-scaled": scaled_epochs, "constant": constant_epochs}
 methods = {
@@ -72,24 +72,30 @@ methods = {
 }
 
 
-def runs(function, **axes):
+def runs(**axes):
     return [
         run
         for steps, epochs in protocols.items()
         for run in grid(
-            dataset=datasets, n=n, seed=seeds, steps=steps, epochs=epochs, device=device, **axes
+            dataset=datasets,
+            n=n,
+            seed=seeds,
+            steps=steps,
+            epochs=epochs,
+            device=device,
+            **axes,
         )
         if not (run.get("method") == "released" and steps == "loss-scaled")
     ]
 
 
-trained = sweep(chapter.conditions, runs(chapter.conditions), **where)
-attacked = sweep(chapter.attack, runs(chapter.attack, method=list(methods)), **where)
+trained = sweep(chapter.conditions, runs(), **where)
+attacked = sweep(chapter.attack, runs(method=list(methods)), **where)
 control = sweep(
     chapter.attack,
     [
         run | {"control": True}
-        for run in runs(chapter.attack, method=["unmixed"])
+        for run in runs(method="unmixed")
         if run["steps"] == "loss-scaled"
     ],
     **where,
@@ -116,15 +122,21 @@ sized = sweep(
 # %% tags=["hide-input"]
 everything = [*trained, *attacked, *control, *circles, *sized]
 status = pd.Series([result.status for result in everything])
-absent = [result for result in everything if result.scalars is None]
+there = {"computed", "reused", "stale"}
+absent = [result for result in everything if result.status not in there]
 stale = int((status == "stale").sum())
 plots.say(
     f"{len(everything) - len(absent)} of {len(everything)} runs are there"
     + (f", {stale} of them older than the code that would make them now." if stale else ".")
-    + (" Left out: " + "; ".join(str(result.parameters) for result in absent) if absent else "")
+    + (" Not run:" if absent else "")
+    + "".join(
+        f"\n- {result.status}: "
+        + ", ".join(f"{key} {value}" for key, value in result.parameters.items())
+        for result in absent
+    )
 )
 trained, attacked, control, circles, sized = (
-    [result for result in group if result.scalars is not None]
+    [result for result in group if result.status in there]
     for group in (trained, attacked, control, circles, sized)
 )
 display_names = {
@@ -148,10 +160,22 @@ def tidy(results):
 attacks, conditions = tidy(attacked), tidy(trained)
 
 
-def mean_over_seeds(table, column, **which):
+def of_seeds(table, column, **which):
     for name, value in which.items():
         table = table[table[name] == value]
-    return table[column].mean()
+    return table[column]
+
+
+def mean_over_seeds(table, column, **which):
+    return of_seeds(table, column, **which).mean()
+
+
+def count(value):
+    """1,234 or 5.6·10⁷, as Markdown."""
+    if not abs(value) >= 1e6:
+        return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.1f}"
+    power = math.floor(math.log10(abs(value)))
+    return f"${value / 10**power:.1f} \\cdot 10^{{{power}}}$"
 
 
 # %% tags=["hide-input"]
@@ -247,18 +271,19 @@ smallest_margin = history["smallest_margin"][-1]
 # %%
 layers = kkt.mlp_layers(network)
 noise = x.std() * torch.randn(x.shape, generator=torch.Generator().manual_seed(1))
-strangers, _ = data.balanced_subset(held_out, 20, seed=0)
-residual = {
-    "the training images": kkt.kkt_residual(layers, x, signs)[0],
-    "held-out digits": kkt.kkt_residual(layers, strangers.images - mean, 2.0 * strangers.labels - 1)[0],
-    "noise": kkt.kkt_residual(layers, noise, signs)[0],
+others, _ = data.balanced_subset(held_out, 20, seed=0)
+pools = {
+    "the training images": (x, signs),
+    "held-out digits": (others.images - mean, 2.0 * others.labels - 1),
+    "noise": (noise, signs),
 }
+residual = {name: kkt.kkt_residual(layers, *pool)[0] for name, pool in pools.items()}
 
 # %% tags=["hide-input"]
 shares = ", ".join(f"{value:.2f} at {name}" for name, value in residual.items())
 plots.say(
     f"""
-    After 1,500 steps the smallest margin is {smallest_margin:.3g}, and the share of
+    After 1,500 steps the smallest margin is {count(smallest_margin)}, and the share of
     $\\lVert\\theta\\rVert^2$ that remains unexplained is {shares}. The weights know which digits
     they were trained on.
     """
@@ -271,10 +296,11 @@ plots.say(
 # points that are moved until {eq}`eq-kkt` holds (paper, §4 and Figure 2). Points that the equation
 # does not need keep a small multiplier, so $\lambda$ tells the found from the lost.
 
-# %%
+# %% tags=["hide-input"]
 def circle_panel(ax, run, title, points=None, marks=None):
     colours = np.array(plots.PALETTE)[[0, 1]]
     ax.set(title=title, aspect="equal", xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), xticks=[], yticks=[])
+    ax.title.set_fontsize(9)
     ax.spines[:].set_visible(False)
     ax.grid(False)
     truth, label = run.arrays["points"], run.arrays["signs"]
@@ -294,13 +320,13 @@ if circles:
         fig = Figure(figsize=(plots.WIDTH, 3.9))
         axes = fig.subplots(2, 3).flatten()
     circle_panel(axes[0], run, "training points")
-    circle_panel(axes[1], run, "what the network computes")
+    circle_panel(axes[1], run, "output of the network")
     bound = np.abs(run.arrays["field"]).max() / 3
     axes[1].imshow(
         run.arrays["field"].T, origin="lower", extent=(-1.5, 1.5, -1.5, 1.5), cmap="RdBu",
         vmin=-bound, vmax=bound, interpolation="bilinear", zorder=0,
     )  # fmt: skip
-    circle_panel(axes[2], run, "100 candidates, solved", found, labels)
+    circle_panel(axes[2], run, "100 candidates", found, labels)
     circle_panel(axes[3], run, "λ < 5 removed", found[strong], labels[strong])
     circle_panel(axes[4], run, "duplicates removed", found[final], labels[final])
     circle_panel(axes[5], run, "model inversion", run.arrays["inverted"], labels)
@@ -311,8 +337,8 @@ if circles:
         "lie on every cross, in the fourth and fifth fewer stray dots remain, and in the sixth, "
         "model inversion, dots miss many of the crosses.",
         caption="The paper's Figure 2, and model inversion from its Figure 5. Crosses: training "
-        "points, coloured by label. Dots: candidates. The equation alone finds the training "
-        "points; pushing the output up or down finds only some. Multipliers are in the units of "
+        "points, coloured by label. Dots: candidates. Solving the equation puts candidates on the "
+        "training points; pushing the output up or down reaches only some. Multipliers are in the units of "
         "the released code, which divides the sum in {eq}`eq-kkt` by the number of candidates.",
         name="fig-circle",
     )
@@ -347,13 +373,13 @@ if len(circle_table):
 # %% [markdown]
 # ## Do real networks get there?
 #
-# The theorem speaks of infinite time. {numref}`fig-residual` shows how far finite training goes:
+# The theorem {cite}`lyu2020,ji2020` speaks of infinite time. {numref}`fig-residual` shows how far finite training goes:
 # the unexplained share of the weights at the true images, at as many held-out images of the same
 # classes, and at noise. It also answers a question that a reviewer of a later paper asked and
 # nobody had answered: what value of the loss do the *true* data attain?
 
 # %% tags=["hide-input"]
-pools = {
+residuals = {
     "residual_train": "training images",
     "residual_held_out": "held-out images",
     "residual_noise": "noise",
@@ -362,7 +388,7 @@ rows = [
     {"step": epoch, "residual": value, "images": name, "protocol": result.parameters["steps"]}
     for result in trained
     if result.parameters["dataset"] == last
-    for column, name in pools.items()
+    for column, name in residuals.items()
     for epoch, value in zip(result["epochs_observed"], result[column])
 ]
 along = pd.DataFrame(rows)
@@ -374,11 +400,11 @@ if len(along):
             sns.lineplot(
                 along[along["protocol"] == protocol], x="step", y="residual", hue="images",
                 style="images", dashes=False, markers=True, errorbar=("ci", 95), seed=0, ax=ax,
-                legend=ax is panels[0], palette=plots.PALETTE[:3],
+                legend=ax is panels[1], palette=plots.PALETTE[:3],
             )  # fmt: skip
             ax.set(xscale="log", ylim=(0, 1.03), title=f"{protocol} steps", xlabel="training step")
         panels[0].set_ylabel("unexplained share of ‖θ‖²")
-        panels[0].legend(loc="lower left", title=None, frameon=False)
+        panels[1].legend(loc="lower left", title=None, frameon=False, fontsize=9)
         fig.tight_layout()
     plots.show(
         fig,
@@ -413,11 +439,12 @@ slow = dict(dataset=last, steps="constant")
 plots.say(
     f"""
     Loss-scaled steps end, after {scaled_epochs:,}, at a smallest margin of
-    {mean_over_seeds(conditions, "smallest_margin", **here):.3g} and a residual of
+    {count(of_seeds(conditions, "smallest_margin", **here).median())} (median over seeds) and a
+    mean residual of
     {mean_over_seeds(conditions, "final_residual", **here):.2f}, which is
     {mean_over_seeds(conditions, "held_out_over_train", **here):.1f} times smaller than at
     held-out images. The paper's constant steps end, after {constant_epochs:,}, at a margin of
-    {mean_over_seeds(conditions, "smallest_margin", **slow):.1f} and a residual of
+    {count(of_seeds(conditions, "smallest_margin", **slow).median())} and a residual of
     {mean_over_seeds(conditions, "final_residual", **slow):.2f}: most of $\\theta$ is still the
     initial value of the second layer, which no image explains. Of the multipliers' mass
     {mean_over_seeds(conditions, "mass_on_margin", **here):.0%} lies on samples within 1.1 of the
@@ -451,7 +478,13 @@ plots.say(
 # %%
 basis = rowspace.row_space(layers[0][0])
 solved = reconstruction.eliminated_attack(
-    network, 80, (1, 8, 8), iterations=200, lr=0.1, layer_weights=(1.0, 0.1, 0.1), seed=0
+    network,
+    80,
+    (1, 8, 8),
+    iterations=200,
+    lr=0.1,
+    layer_weights=(1.0, 0.1, 0.1),
+    seed=0,
 )
 
 # %% tags=["hide-input"]
@@ -494,8 +527,8 @@ if spectra:
             ax.plot(range(1, len(values) + 1), values, ".-", color=colour, lw=1, ms=5)
         ax.axhline(result["noise_edge"], color="#888888", ls="--", lw=1)
         ax.annotate(
-            "edge of the initial noise", (1, result["noise_edge"]), xytext=(0, -12),
-            textcoords="offset points", fontsize=9, color="#555555",
+            "edge of the initial noise", (2 * n, result["noise_edge"]), xytext=(0, 4),
+            textcoords="offset points", fontsize=9, color="#555555", ha="right",
         )  # fmt: skip
         ax.axvline(n, color="#888888", ls=":", lw=1)
         ax.annotate(
@@ -622,6 +655,9 @@ def show_pairs(dataset, method, steps, name):
 
 
 show_pairs(last, "unmixed", "loss-scaled", "fig-unmixed")
+
+# %% tags=["hide-input"]
+show_pairs(last, "eliminated", "loss-scaled", "fig-eliminated")
 
 # %% tags=["hide-input"]
 show_pairs(last, "released", "constant", "fig-released")
