@@ -121,7 +121,7 @@ def table(
     rows = [[_cell(str(column), None) for column in frame.columns], rules, *zip(*columns)]
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     body = "\n".join(lines)
-    display(Markdown(f"```{{table}} {caption}\n:name: {name}\n\n{body}\n```"))
+    display(Markdown(f"~~~{{table}} {caption}\n:name: {name}\n\n{body}\n~~~"))
 
 
 def say(text: str) -> None:

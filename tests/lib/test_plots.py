@@ -163,14 +163,14 @@ def test_a_table_is_numbered_markdown(page):
     plots.table(frame, caption="What\n came out", name="tab-a", formats={"share": ".0%"})
     [(markdown, _)] = page
     assert markdown.data.splitlines() == [
-        "```{table} What came out",
+        "~~~{table} What came out",
         ":name: tab-a",
         "",
         "| arch | acc | share | ok |",
         "| --- | ---: | ---: | --- |",
         "| MLP | 0.988 | 50% | yes |",
         "| a\\|b | – | 25% | no |",
-        "```",
+        "~~~",
     ]
 
 
