@@ -200,6 +200,8 @@ def attack(
         control: attack a network that was trained on another draw (seed + 1000) and score
             against this one's images, so that nothing but chance can be found.
     """
+    if method not in ATTACKS:
+        raise ValueError(f"unknown method {method!r}, known: {', '.join(ATTACKS)}")
     training, held_out = task(dataset, n, seed, device)
     shape = tuple(training.images.shape[1:])
     victim_seed = seed + 1000 if control else seed
@@ -283,6 +285,8 @@ def circle(seed: int, epochs: int, iterations: int, n: int = 20, m: int = 100) -
     The first layer starts at standard deviation 0.1: with 1e-4 in two dimensions training
     stalls. The paper gives neither the scale nor the rest of the protocol.
     """
+    if m < n:
+        raise ValueError(f"m = {m} candidates cannot hold n = {n} training points; take m ≥ 2n")
     x, signs = circle_points(n)
     network = models.MLP(2, first_std=0.1, generator=torch.Generator().manual_seed(seed))
     history = train.fit_margin(network, x, signs, epochs=epochs, steps="constant", lr=0.2)

@@ -25,6 +25,9 @@ def log_logistic_loss(margins: Tensor) -> Tensor:
     return log_losses.logsumexp(0) - math.log(len(margins))
 
 
+LARGEST_MARGIN = 1e20  # float32 ends at 3e38, and gradients of margins are larger than they
+
+
 class NonFiniteLoss(ArithmeticError):
     """The loss became NaN or infinite; the message says at which step."""
 
@@ -42,8 +45,9 @@ def fit_margin(
     epochs: int,
     steps: str = "loss-scaled",
     lr: float = 0.01,
-    grow: float = 2**0.2,
+    grow: float = 1.05,
     shrink: float = 0.7,
+    patience: int = 10,
     observe: Callable[[int, nn.Module], None] | None = None,
     observe_at: Collection[int] = (),
 ) -> dict[str, list[float]]:
@@ -53,10 +57,13 @@ def fit_margin(
         x: inputs [n, ...]; signs: labels in {-1, +1} [n].
         epochs: number of steps taken.
         steps: "constant": θ ← θ − lr ∇L, the protocol of paper 004, §5.1. "loss-scaled":
-            θ ← θ − lr ∇log L, that is, a step proportional to 1/L as in Lyu & Li 2020; lr is
-            multiplied by `grow` after a step that lowers the loss at once, and a step that
-            raises it (by more than rounding, 1e-6 relative) is shortened by `shrink` until it
-            does not. L falls below float range, log L does not.
+            θ ← θ − lr ∇log L, that is, a step proportional to 1/L as in Lyu & Li 2020. L falls
+            below float range, log L does not.
+        grow, shrink: factors on lr after a loss-scaled step that lowers the loss, and after one
+            that raises it (by more than rounding, 1e-6 relative).
+        patience: a loss-scaled step is shortened until its loss is at most the largest of the
+            last `patience` ones (nonmonotone line search, Grippo et al. 1986). With 1 the loss
+            never rises; a few rises, at the edge of stability, let margins grow far faster.
         observe: called as observe(epoch, model) after each epoch in `observe_at`.
 
     Returns:
@@ -77,22 +84,24 @@ def fit_margin(
     accepted = [parameter.detach().clone() for parameter in parameters]
     log_loss, value, _ = _evaluate(model, x, signs)
     _require_finite(value, 0)
+    recent = [value]
     for epoch in range(1, epochs + 1):
         gradients = torch.autograd.grad(log_loss, parameters)
-        allowed = value + 1e-6 * abs(value) if steps == "loss-scaled" else math.inf
         length = lr if steps == "loss-scaled" else lr * math.exp(value)
         _step(parameters, accepted, gradients, length)
         log_loss, value, smallest = _evaluate(model, x, signs)
         if steps == "constant":
             _require_finite(value, epoch)
-        elif math.isfinite(value) and value <= allowed:
-            lr *= grow
-        while not math.isfinite(value) or value > allowed:
-            lr *= shrink
-            if lr == 0:
-                _require_finite(value, epoch)
-            _step(parameters, accepted, gradients, lr)
-            log_loss, value, smallest = _evaluate(model, x, signs)
+        else:
+            worst = max(recent[-patience:])
+            while not value <= worst + 1e-6 * abs(worst):  # also when it is not a number
+                lr *= shrink
+                if lr == 0:
+                    _require_finite(value, epoch)
+                _step(parameters, accepted, gradients, lr)
+                log_loss, value, smallest = _evaluate(model, x, signs)
+            lr *= grow if value <= recent[-1] + 1e-6 * abs(recent[-1]) else shrink
+        recent.append(value)
         for kept, parameter in zip(accepted, parameters):
             kept.copy_(parameter.detach())
         history["log_loss"].append(value)
@@ -104,9 +113,11 @@ def fit_margin(
 
 
 def _evaluate(model: nn.Module, x: Tensor, signs: Tensor) -> tuple[Tensor, float, float]:
+    """log-loss with its graph, its value, and the smallest margin; NaN near the end of range."""
     q = margins(model, x, signs)
     log_loss = log_logistic_loss(q)
-    return log_loss, log_loss.item(), q.min().item()
+    inside = q.detach().abs().max().item() < LARGEST_MARGIN
+    return log_loss, log_loss.item() if inside else math.nan, q.min().item()
 
 
 def _step(parameters, start, gradients, length: float) -> None:

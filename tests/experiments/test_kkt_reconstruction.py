@@ -316,7 +316,7 @@ def test_the_control_attacks_a_network_that_saw_other_images(scratch, monkeypatc
 
 
 def test_an_unknown_method_is_an_error_that_names_it(scratch):
-    with pytest.raises(KeyError, match="unmixd"):
+    with pytest.raises(ValueError, match="unmixd"):
         chapter.attack("digits", N, 0, "loss-scaled", 2, "unmixd")
 
 

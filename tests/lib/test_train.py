@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from lib.models import MLP
-from lib.train import NonFiniteLoss, fit_margin, fit_margin_in_span, log_logistic_loss, margins
+from lib.train import LARGEST_MARGIN, NonFiniteLoss, fit_margin, fit_margin_in_span, log_logistic_loss, margins
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -96,15 +96,20 @@ def test_one_loss_scaled_step_is_a_constant_step_over_the_loss(problem):
         assert torch.allclose(a, b, rtol=1e-10, atol=1e-14)
 
 
-def test_the_loss_never_rises_and_the_learning_rate_moves_both_ways(problem):
+@pytest.mark.parametrize("patience", [1, 4])
+def test_the_loss_stays_below_the_last_few(problem, patience):
     model, x, signs = problem
-    history = fit_margin(model, x, signs, epochs=200, lr=0.05, grow=1.1, shrink=0.5)
-    loss, lr = history["log_loss"], [0.05, *history["lr"]]
-    assert all(b <= a + 1e-6 * abs(a) for a, b in zip(loss[:-1], loss[1:]))
-    halvings = [round(math.log2(a / b)) if b < a else None for a, b in zip(lr[:-1], lr[1:])]
-    grown = [b / a == pytest.approx(1.1) for a, b in zip(lr[:-1], lr[1:])]
-    assert all(g or h >= 1 and a / b == pytest.approx(2**h) for a, b, g, h in zip(lr, lr[1:], grown, halvings))
-    assert any(grown) and not all(grown)
+    history = fit_margin(
+        model, x, signs, epochs=300, lr=0.05, grow=1.2, shrink=0.5, patience=patience
+    )
+    loss = history["log_loss"]
+    for i in range(patience, len(loss)):
+        worst = max(loss[i - patience : i])
+        assert loss[i] <= worst + 1e-6 * abs(worst)
+    rises = [b > a + 1e-6 * abs(a) for a, b in zip(loss[:-1], loss[1:])]
+    assert any(rises) == (patience > 1)
+    ratios = [b / a for a, b in zip(history["lr"][:-1], history["lr"][1:])]
+    assert max(ratios) == pytest.approx(1.2) and min(ratios) < 1
 
 
 def test_a_network_that_used_to_blow_up_keeps_its_margin():
@@ -112,7 +117,9 @@ def test_a_network_that_used_to_blow_up_keeps_its_margin():
     signs = torch.tensor([1.0, -1.0] * 3)
     model = MLP(20, (30, 20), first_std=1e-3, generator=torch.Generator().manual_seed(0))
     history = fit_margin(model, x, signs, epochs=600)
-    assert history["log_loss"] == pytest.approx(sorted(history["log_loss"], reverse=True), rel=1e-4)
+    assert history["smallest_margin"][-1] > 0
+    assert all(math.isfinite(value) for value in history["log_loss"])
+    assert margins(model, x, signs).abs().max() < LARGEST_MARGIN
 
 
 def test_loss_scaled_steps_go_far_beyond_constant_ones(problem):
