@@ -95,9 +95,9 @@ def test_training_moves_the_first_layer_only_within_the_span_of_the_inputs(steps
 
 
 def test_a_trained_networks_row_space_is_the_span_of_its_inputs():
-    model = MLP(60, (100, 50), generator=seeded(0))
-    x = torch.randn(6, 60, generator=seeded(1))
-    signs = torch.tensor([1.0, -1, 1, -1, 1, -1])
+    model = MLP(60, (100, 50), generator=seeded(0), dtype=torch.float64)
+    x = torch.randn(6, 60, generator=seeded(1), dtype=torch.float64)
+    signs = torch.tensor([1.0, -1, 1, -1, 1, -1], dtype=torch.float64)
     fit_margin(model, x, signs, epochs=400)
     basis = row_space(model.layers[0].weight.detach())
     span = torch.linalg.qr(x.T).Q.T
