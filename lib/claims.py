@@ -10,11 +10,13 @@ The ledger `claims.yaml`, in the repository root, has one entry a claim:
       reference: fig only         # what the paper prints
       criterion: Difference between the ViT and the next above 0, in 3 of 4 data sets.
       seeds: 5                    # fewer are never enough for a verdict
+      parts: 4                    # optional: how many data sets, or cells, the claim speaks of
+      needed: 3                   # optional, with parts only: how many must hold (default: all)
       tests:                      # may be empty: then the claim is reported, not judged
         - measure: vit_minus_next # the name under which a notebook hands in its evidence
           above: 0                # or at_least, at_most, below: a number; or between: [a, b]
-        - measure: datasets_in_order
-          at_least: 3
+        - measure: vit_is_highest
+          at_least: 1
           statistic: share_of_seeds   # mean (default), median, share_of_seeds, every
           share: 0.8                  # needed with share_of_seeds only
 
@@ -32,6 +34,18 @@ tests to the verdict:
     all pass                            REPRODUCED
     all fail                            NOT-REPRODUCED
     anything else                       INCONCLUSIVE   a test is open: inconclusive or not run
+
+A claim with `parts` has evidence for each part, such as a data set or an architecture on a data
+set. Every part gets a verdict of its own from the tests, as above, with `seeds` seeds in each
+part. A part is met if it is REPRODUCED, not met if it is NOT-REPRODUCED or PARTIAL, and otherwise
+open, also if nothing is handed in for it. From the parts to the verdict on the claim:
+
+    no part has evidence                NOT-RUN
+    at least `needed` parts are met     REPRODUCED     whatever the others say
+    too many parts are not met                         `needed` is out of reach, open parts or not
+      some are REPRODUCED or PARTIAL    PARTIAL
+      none is                           NOT-REPRODUCED
+    anything else                       INCONCLUSIVE   the open parts decide
 """
 
 from __future__ import annotations
@@ -41,8 +55,9 @@ import json
 import os
 import re
 import uuid
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +70,8 @@ COMPARISONS = {"at_least": "≥", "at_most": "≤", "above": ">", "below": "<", 
 STATISTICS = ("mean", "median", "share_of_seeds", "every")
 KINDS = ("Q", "D", "V", "P", "N", "T", "M")
 RESAMPLES = 10_000
+# {measure: one value a seed}; for a claim with parts {part: {measure: one value a seed}}
+Evidence = Mapping[str, Sequence[float]] | Mapping[str, Mapping[str, Sequence[float]]]
 
 
 @dataclass(frozen=True)
@@ -81,7 +98,10 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Claim:
-    """One entry of the ledger; `seeds` is the smallest number that allows a verdict."""
+    """One entry of the ledger; `seeds` is the smallest number that allows a verdict.
+
+    parts, needed: how many parts it speaks of, and how many must be reproduced; 0 without parts.
+    """
 
     id: str
     paper: str
@@ -92,6 +112,8 @@ class Claim:
     criterion: str
     seeds: int
     tests: tuple[Criterion, ...]
+    parts: int = 0
+    needed: int = 0
 
 
 @dataclass(frozen=True)
@@ -126,7 +148,8 @@ class Verdict:
     """The verdict on a claim, with what it rests on.
 
     seeds: the smallest number of seeds in any test with evidence.  evidence: {measure: per-seed
-    values}.  source, profile: which notebook recorded it, and in which profile.
+    values}, by part if the claim has parts.  source, profile: which notebook recorded it, and in
+    which profile.  parts: the verdict on each part that was handed in; the outcomes are theirs.
     """
 
     id: str
@@ -134,30 +157,35 @@ class Verdict:
     outcomes: tuple[Outcome, ...]
     seeds: int
     notes: tuple[str, ...] = ()
-    evidence: Mapping[str, tuple[float, ...]] | None = None
+    evidence: Evidence | None = None
     source: str = ""
     profile: str = ""
+    parts: Mapping[str, Verdict] = field(default_factory=dict)
 
 
 # --- judging ----------------------------------------------------------------------------------
 
 
 def judge(
-    id: str,
-    evidence: Mapping[str, Sequence[float]],
-    *,
-    claims: Mapping[str, Claim] | None = None,
+    id: str, evidence: Evidence, *, claims: Mapping[str, Claim] | None = None
 ) -> Verdict:
-    """The verdict on claim `id` from {measure: one value a seed}.
+    """The verdict on claim `id` from {measure: one value a seed}, or {part: {measure: ...}}.
 
     claims: the ledger, by default the one in the repository root. A measure without values
     counts as not run. Raises KeyError for an unknown claim, ValueError for a measure that the
-    claim does not have or a value that is not finite.
+    claim does not have, a value that is not finite, evidence by part for a claim without parts
+    or the reverse, and more parts than the claim has.
     """
     claims = load() if claims is None else claims
     if id not in claims:
         raise KeyError(f"There is no claim {id!r} in the ledger.")
     claim = claims[id]
+    for name, value in evidence.items():
+        if isinstance(value, Mapping) != bool(claim.parts):
+            shape = "{part: {measure: values}}" if claim.parts else "{measure: values}"
+            raise ValueError(f"The evidence for claim {id} must be {shape}; {name!r} is not so.")
+    if claim.parts:
+        return _judge_parts(claim, evidence)
     values = {measure: _finite(id, measure, v) for measure, v in evidence.items()}
     if not claim.tests:
         seeds = min(map(len, values.values()), default=0)
@@ -173,6 +201,35 @@ def judge(
         verdict = "INCONCLUSIVE"
         notes.append(f"{seeds} of the {claim.seeds} seeds that a verdict needs.")
     return Verdict(id, verdict, outcomes, seeds, tuple(notes), values)
+
+
+def _judge_parts(claim: Claim, evidence: Mapping[str, Mapping[str, Sequence[float]]]) -> Verdict:
+    """Judge every part as a claim of its own, and the claim by the parts' verdicts."""
+    if len(evidence) > claim.parts:
+        raise ValueError(f"Claim {claim.id} has {claim.parts} parts, not {len(evidence)}.")
+    alone = {claim.id: replace(claim, parts=0, needed=0)}
+    parts: dict[str, Verdict] = {}
+    alike: dict[str, list[str]] = {}  # the parts that share a note
+    for name, values in evidence.items():
+        try:
+            parts[name] = judge(claim.id, values, claims=alone)
+        except ValueError as error:
+            raise ValueError(f"Part {name!r}: {error}") from error
+        for note in parts[name].notes:
+            alike.setdefault(note, []).append(name)
+    found = [part.verdict for part in parts.values()]
+    run = len(found) - found.count("NOT-RUN")
+    notes = [f"{run} of {claim.parts} parts have evidence; {found.count('REPRODUCED')} reproduced."]
+    notes += [f"{', '.join(names)}: {note}" for note, names in alike.items()]
+    return Verdict(
+        claim.id,
+        combine_parts(found, parts=claim.parts, needed=claim.needed),
+        outcomes=(),
+        seeds=min((part.seeds for part in parts.values() if part.seeds), default=0),
+        notes=tuple(notes),
+        evidence={name: part.evidence for name, part in parts.items()},
+        parts=parts,
+    )
 
 
 def outcome_of(test: Criterion, values: Sequence[float]) -> Outcome:
@@ -201,6 +258,21 @@ def combine(outcomes: Sequence[str]) -> str:
     if {"pass", "fail"} <= found:
         return "PARTIAL"
     return {("pass",): "REPRODUCED", ("fail",): "NOT-REPRODUCED"}.get(tuple(found), "INCONCLUSIVE")
+
+
+def combine_parts(verdicts: Sequence[str], *, parts: int, needed: int) -> str:
+    """The verdict that follows from the verdicts on parts, of which there are `parts` in all.
+
+    The table is at the top of this file.
+    """
+    found = Counter(verdicts)
+    if found["NOT-RUN"] == len(verdicts):
+        return "NOT-RUN"
+    if found["REPRODUCED"] >= needed:
+        return "REPRODUCED"
+    if found["NOT-REPRODUCED"] + found["PARTIAL"] <= parts - needed:
+        return "INCONCLUSIVE"
+    return "PARTIAL" if found["REPRODUCED"] or found["PARTIAL"] else "NOT-REPRODUCED"
 
 
 def _right(test: Criterion, low: float, high: float) -> bool:
@@ -320,15 +392,15 @@ def load(path: str | Path = LEDGER) -> Mapping[str, Claim]:
 
 
 _FIELDS = {"paper", "where", "kind", "statement", "reference", "criterion", "seeds", "tests"}
+_OPTIONAL = {"parts", "needed"}
 
 
 def _claim(id: Any, entry: Any) -> Claim:
     if not isinstance(id, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", id):
         raise ValueError(f"{id!r} is no claim id: use letters, digits and hyphens.")
-    if not isinstance(entry, dict) or entry.keys() != _FIELDS:
-        got = set(entry) if isinstance(entry, dict) else set()
-        raise ValueError(f"Claim {id} must have exactly the fields {sorted(_FIELDS)}; "
-                         f"missing or unknown: {sorted(map(str, got ^ _FIELDS))}.")  # fmt: skip
+    if wrong := (set(entry) - _OPTIONAL if isinstance(entry, dict) else set()) ^ _FIELDS:
+        raise ValueError(f"Claim {id} must have the fields {sorted(_FIELDS)}, and may have parts "
+                         f"and needed; missing or unknown: {sorted(map(str, wrong))}.")  # fmt: skip
     for name in sorted(_FIELDS - {"seeds", "tests"}):
         if not isinstance(entry[name], str) or not entry[name].strip():
             raise ValueError(f"Claim {id}: {name} must be a text (in quotes, if YAML reads more).")
@@ -336,8 +408,15 @@ def _claim(id: Any, entry: Any) -> Claim:
         raise ValueError(f"Claim {id}: kind must be one of {', '.join(KINDS)}.")
     if type(entry["seeds"]) is not int or entry["seeds"] < 1:
         raise ValueError(f"Claim {id}: seeds must be a whole number above 0.")
+    parts = entry.get("parts", 0)
+    needed = entry.get("needed", parts)
+    whole = type(parts) is int and type(needed) is int
+    if _OPTIONAL & entry.keys() and not (whole and 1 <= needed <= parts):
+        raise ValueError(f"Claim {id}: parts, and needed if it is there, must be whole numbers "
+                         "with 1 ≤ needed ≤ parts; needed goes with parts only.")  # fmt: skip
     tests = tuple(_criterion(id, test) for test in entry["tests"] or ())
-    return Claim(id=id, **{**{k: entry[k] for k in _FIELDS}, "tests": tests})
+    fields = {k: entry[k] for k in _FIELDS} | {"tests": tests, "parts": parts, "needed": needed}
+    return Claim(id=id, **fields)
 
 
 def _criterion(id: str, test: Any) -> Criterion:
@@ -426,11 +505,38 @@ def table(
                 "where": claims[verdict.id].where,
                 "statement": claims[verdict.id].statement,
                 "verdict": verdict.verdict,
-                "evidence": "; ".join(map(str, verdict.outcomes)),
+                "evidence": _in_words(verdict),
                 "seeds": verdict.seeds,
                 "notes": " ".join(verdict.notes),
             }
             for verdict in verdicts
         ],
         columns=["claim", "paper", "where", "statement", "verdict", "evidence", "seeds", "notes"],
+    )
+
+
+def parts_table(verdicts: Sequence[Verdict]) -> pd.DataFrame:
+    """One row a part: claim, part, verdict, evidence. A claim without parts has no row."""
+    return pd.DataFrame(
+        [
+            {
+                "claim": verdict.id,
+                "part": name,
+                "verdict": part.verdict,
+                "evidence": _in_words(part),
+            }
+            for verdict in verdicts
+            for name, part in verdict.parts.items()
+        ],
+        columns=["claim", "part", "verdict", "evidence"],
+    )
+
+
+def _in_words(verdict: Verdict) -> str:
+    """The outcomes of the tests: `mean of gap > 0: 1.1 [1, 1.2], n = 3, pass`; by part, if any."""
+    if not verdict.parts:
+        return "; ".join(map(str, verdict.outcomes))
+    return "; ".join(
+        f"{name}: {part.verdict}" + (f" ({_in_words(part)})" if part.outcomes else "")
+        for name, part in verdict.parts.items()
     )

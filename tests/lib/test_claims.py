@@ -1,6 +1,7 @@
 import json
 import os
 import textwrap
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -136,6 +137,113 @@ def test_a_claim_without_threshold_is_reported_only():
     assert verdict({}).verdict == "NOT-RUN"
 
 
+# --- from parts to the verdict
+
+R, N, P, I, O = "REPRODUCED", "NOT-REPRODUCED", "PARTIAL", "INCONCLUSIVE", "NOT-RUN"  # noqa: E741
+
+
+@pytest.mark.parametrize(
+    ("found", "needed", "wanted"),
+    [
+        ([], 3, O),
+        ([O, O, O, O], 1, O),
+        ([R, R, R], 3, R),
+        ([R, R, R, R], 4, R),
+        ([R, R, R, N], 3, R),
+        ([R, P, N, I], 1, R),
+        ([R, R, N, N], 3, P),
+        ([R, N, N], 3, P),
+        ([R, P, P, I], 3, P),
+        ([P, P], 3, P),
+        ([P, N, N, N], 3, P),
+        ([R, N], 4, P),
+        ([N, N], 3, N),
+        ([N, N, N, N], 3, N),
+        ([N, N, I, O], 3, N),
+        ([N, N, N, I], 1, I),
+        ([R, R], 3, I),
+        ([R, R, N], 3, I),
+        ([R, R, N, I], 3, I),
+        ([N], 3, I),
+        ([P, I, I, O], 3, I),
+        ([I, I, I, I], 3, I),
+        ([I, O], 3, I),
+    ],
+)
+def test_every_combination_of_parts(found, needed, wanted):
+    assert claims.combine_parts(found, parts=4, needed=needed) == wanted
+    assert claims.combine_parts(found[::-1], parts=4, needed=needed) == wanted
+
+
+def with_parts(*tests, parts=4, needed=3, seeds=3):
+    [(id, claim)] = ledger(*tests, seeds=seeds).items()
+    return {id: replace(claim, parts=parts, needed=needed)}
+
+
+def test_each_part_is_judged_as_a_claim_of_its_own():
+    evidence = {"a": {"gap": UP}, "b": {"gap": DOWN}, "c": {"gap": UP + UP}, "d": {}}
+    found = claims.judge("A1", evidence, claims=with_parts(ABOVE))
+    assert found.verdict == I and found.seeds == 3 and found.outcomes == ()
+    assert found.notes == ("3 of 4 parts have evidence; 2 reproduced.",)
+    assert [part.verdict for part in found.parts.values()] == [R, N, R, O]
+    assert {name: part.evidence for name, part in found.parts.items()} == found.evidence
+    for name, values in evidence.items():
+        assert found.parts[name] == claims.judge("A1", values, claims=ledger(ABOVE))
+    evidence["d"]["gap"] = UP
+    assert claims.judge("A1", evidence, claims=with_parts(ABOVE)).verdict == R
+    assert claims.judge("A1", {}, claims=with_parts(ABOVE)).verdict == O
+
+
+def test_a_part_with_too_few_seeds_stays_open_and_says_so():
+    evidence = {"a": {"gap": UP + UP}, "b": {"gap": UP}, "c": {"gap": DOWN}}
+    found = claims.judge("A1", evidence, claims=with_parts(ABOVE, needed=1, seeds=5))
+    assert found.verdict == R and [part.verdict for part in found.parts.values()] == [R, I, I]
+    assert found.notes[1:] == ("b, c: 3 of the 5 seeds that a verdict needs.",)
+
+
+def test_parts_of_a_claim_without_threshold_are_reported_only():
+    found = claims.judge("A1", {"a": {"x": UP}, "b": {"x": UP}}, claims=with_parts())
+    assert found.verdict == I and found.notes[1].startswith("a, b: Reported")
+    assert claims.table([found], claims=with_parts())["evidence"][0] == f"a: {I}; b: {I}"
+
+
+@pytest.mark.parametrize(
+    ("evidence", "words"),
+    [
+        ({name: {"gap": UP} for name in "abcde"}, "A1 has 4 parts, not 5"),
+        ({"gap": UP}, "must be {part: {measure: values}}; 'gap' is not so"),
+        ({"a": {"gap": UP}, "gap": UP}, "must be {part: {measure: values}}; 'gap' is not so"),
+        ({"a": {"b": {"gap": UP}}}, "Part 'a': .* must be {measure: values}; 'b' is not so"),
+        ({"a": {"gap": UP}, "b": {"gpa": UP}}, "Part 'b': Claim A1 has no test of 'gpa'"),
+        ({"a": {"gap": [float("nan")]}}, "Part 'a': .* is nan in its seed number 0"),
+    ],
+)
+def test_evidence_that_does_not_fit_the_parts_is_an_error(evidence, words):
+    with pytest.raises(ValueError, match=words):
+        claims.judge("A1", evidence, claims=with_parts(ABOVE))
+
+
+def test_evidence_by_part_for_a_claim_without_parts_is_an_error():
+    with pytest.raises(ValueError, match="A1 must be {measure: values}; 'a' is not so"):
+        verdict({"a": {"gap": UP}}, ABOVE)
+
+
+def test_parts_in_tables():
+    two = with_parts(ABOVE, parts=2, needed=2)
+    found = claims.judge("A1", {"MNIST": {"gap": UP}, "CIFAR-10": {"gap": DOWN}}, claims=two)
+    plain = verdict({"gap": UP}, ABOVE)
+    up, down = "mean of gap > 0: 1.1 [1, 1.2], n = 3, pass", found.parts["CIFAR-10"].outcomes[0]
+    rows = claims.table([found, plain], claims=two)
+    assert list(rows["verdict"]) == [P, R] and list(rows["evidence"]) == [
+        f"MNIST: {R} ({up}); CIFAR-10: {N} ({down})", up,
+    ]  # fmt: skip
+    assert claims.parts_table([found, plain]).to_dict("records") == [
+        {"claim": "A1", "part": "MNIST", "verdict": R, "evidence": up},
+        {"claim": "A1", "part": "CIFAR-10", "verdict": N, "evidence": str(down)},
+    ]
+    assert list(claims.parts_table([])) == ["claim", "part", "verdict", "evidence"]
+
+
 # --- statistics
 
 
@@ -220,6 +328,26 @@ def test_the_ledger_is_read(load):
     first, second = found["S05"].tests
     assert first == Criterion("gap", "above", 0.0) and found["N01"].tests == ()
     assert str(second) == "in 80% of seeds, gap in [0.0, 1.5]"
+    assert {(claim.parts, claim.needed) for claim in found.values()} == {(0, 0)}
+
+
+@pytest.mark.parametrize(
+    ("lines", "wanted"),
+    [("parts: 12", (12, 12)), ("parts: 4\n  needed: 3", (4, 3)), ("parts: 1", (1, 1))],
+)
+def test_parts_are_read(load, lines, wanted):
+    found = load(ENTRY.replace("seeds: 5", f"seeds: 5\n  {lines}"))
+    assert (found["S05"].parts, found["S05"].needed) == wanted and found["N01"].parts == 0
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ["needed: 1", "parts: 0", "parts:", "parts: yes", "parts: 2.0", "parts: four", "parts: -1"]
+    + [f"parts: 4\n  needed: {needed}" for needed in ("0", "5", "3.0", "all", "")],
+)
+def test_parts_that_make_no_sense_are_named(load, lines):
+    with pytest.raises(ValueError, match="S05: parts, and needed if it is there, must be whole"):
+        load(ENTRY.replace("seeds: 5", f"seeds: 5\n  {lines}"))
 
 
 @pytest.mark.parametrize(
@@ -281,6 +409,22 @@ def test_records_are_collected_and_judged_by_the_ledger_as_it_stands(load, tmp_p
     assert after.verdict == "PARTIAL" and "Recorded as REPRODUCED" in after.notes[0]
     table = claims.table([after, second], claims=harder)
     assert list(table["verdict"]) == ["PARTIAL", "NOT-RUN"] and "gap > 2" in table["evidence"][0]
+
+
+def test_parts_are_recorded_and_judged_again(load, tmp_path):
+    of_parts = ENTRY.replace("seeds: 5", "seeds: 3\n  parts: 3\n  needed: 2")
+    found = load(of_parts)
+    evidence = {"MNIST": {"gap": [1.0, 1.1, 1.2]}, "CIFAR-10": {"gap": [1, 1, 1]}, "SVHN": {}}
+    made = claims.judge("S05", evidence, claims=found)
+    claims.record([made], tmp_path, source="01/compare", profile="quick")
+    [again, _] = claims.collect(tmp_path, claims=found)
+    assert again == replace(made, source="01/compare", profile="quick") and again.verdict == R
+    harder = load(of_parts.replace("above: 0", "above: 1"))
+    [after, _] = claims.collect(tmp_path, claims=harder)
+    assert after.verdict == I and after.notes[-1].startswith("Recorded as REPRODUCED")
+    assert [part.verdict for part in after.parts.values()] == [I, P, O]
+    with pytest.raises(ValueError, match="S05.json cannot be used .*must be {measure: values}"):
+        claims.collect(tmp_path, claims=load(ENTRY))
 
 
 def test_nothing_recorded_is_not_run(load, tmp_path):

@@ -1,0 +1,19 @@
+"""Tests that compute do so on one thread: their tensors are too small to be shared."""
+
+import sys
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.fixture(autouse=True, scope="session")
+def one_thread() -> Iterator[None]:
+    """Harmless for the tests of commands, which run in processes of their own."""
+    torch = sys.modules.get("torch")  # without a test that computes, nobody waits for its import
+    if torch is None:
+        yield
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
