@@ -178,7 +178,7 @@ def reliance(
         curve["accuracy"].append([shortcuts.accuracy(z, labels) for z in found.values()])
         curve["loss"].append([shortcuts.cross_entropy(z, labels) for z in found.values()])
 
-    diverged, losses = False, [math.nan]
+    diverged, losses = False, [math.nan] * epochs * per_epoch
     try:
         losses = train.fit(
             network,

@@ -130,6 +130,11 @@ def load(
     return dataset.to(device)
 
 
+def title(name: str) -> str:
+    """How a data set is called in figures and tables: "cifar10-jpeg" -> "CIFAR-10 (JPEG)"."""
+    return _TITLES.get(name) or (_TORCHVISION[name][0] if name in _TORCHVISION else Path(name).name)
+
+
 def relabel(dataset: DataSet, scheme: str | Mapping[str, Sequence[str]]) -> DataSet:
     """The same images with two classes.
 
@@ -243,6 +248,9 @@ _TORCHVISION = {
         + ("cifar-10-batches-py/test_batch", "cifar-10-batches-py/batches.meta"),
     ),
 }
+
+
+_TITLES = {"cifar10-jpeg": "CIFAR-10 (JPEG)", "fashion-mnist-900": "Fashion-MNIST (900)"}
 
 
 def _from_torchvision(name: str, split: str, root: Path) -> DataSet:

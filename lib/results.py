@@ -13,6 +13,7 @@ import os
 import re
 import uuid
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -113,6 +114,38 @@ def require(results: Sequence[Result]) -> Sequence[Result]:
             f"{len(bad)} of {len(results)} runs have no result.\n" + "\n".join(lines)
         )
     return results
+
+
+def present(results: Sequence[Result]) -> list[Result]:
+    """Those that have values: computed, reused or stale."""
+    return [result for result in results if result.status in ("computed", "reused", "stale")]
+
+
+def status(results: Sequence[Result], *, listed: int = 6) -> str:
+    """How many runs are there, how many of them are stale, which are not; as Markdown.
+
+    Absent runs are named one by one up to `listed` of them, else counted by function, data set
+    and reason.
+    """
+    here = present(results)
+    stale = sum(result.status == "stale" for result in results)
+    text = f"{len(here):,} of {len(results):,} runs are there" + (
+        f", {stale:,} of them older than the code that would make them now." if stale else "."
+    )
+    absent = [result for result in results if result.status in ("failed", "missing")]
+    if not absent:
+        return text
+    if len(absent) <= listed:
+        lines = [f"{result.status}: {result.label}" for result in absent]
+    else:
+        groups = Counter(
+            (r.status, r.function.rpartition(".")[2], r.parameters.get("dataset")) for r in absent
+        )
+        lines = [
+            f"{state}: {count:,} of {name}" + (f" on {dataset}" if dataset else "")
+            for (state, name, dataset), count in groups.items()
+        ]
+    return text + " Not run:\n" + "".join(f"\n- {line}" for line in lines)
 
 
 # --- files ------------------------------------------------------------------------------------

@@ -140,7 +140,7 @@ def logits(model: nn.Module, images: Tensor, *, batch: int = 500) -> Tensor:
 
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """Share of correct arg-max predictions."""
-    return (logits.argmax(1) == labels).float().mean().item()
+    return (logits.argmax(1) == labels).double().mean().item()
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> float:
