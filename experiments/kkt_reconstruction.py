@@ -1,7 +1,6 @@
 """Runs of chapter 7: KKT residuals, attacks on small image sets, and the circle."""
 
 import hashlib
-import inspect
 import math
 import time
 from collections.abc import Callable, Collection
@@ -13,6 +12,7 @@ from scipy.stats import spearmanr
 from torch import Tensor, nn
 
 from lib import data, kkt, metrics, models, reconstruction, rowspace, train, weights
+from lib.fingerprint import fingerprint
 
 LABELS = {"cifar10": "vehicles-animals", "cifar10-jpeg": "vehicles-animals"}
 HELD_OUT = 1000
@@ -55,7 +55,7 @@ def train_network(
     """The trained network; kept in a scratch folder and read from it unless it is observed."""
     x, signs, _ = centred(training)
     network = models.MLP(x[0].numel(), generator=torch.Generator().manual_seed(seed)).to(x.device)
-    code = inspect.getsource(train) + inspect.getsource(models)
+    code = [fingerprint(part)[0] for part in (train.fit_margin_in_span, models.MLP)]
     key = hashlib.sha256(repr((seed, steps, epochs, code)).encode())
     key.update(training.images.cpu().numpy().tobytes())
     path = Path(folder) / f"{key.hexdigest()[:20]}.safetensors"

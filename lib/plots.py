@@ -184,6 +184,28 @@ def image_pairs(
     )
 
 
+def image_rows(
+    rows: Mapping[str, torch.Tensor | np.ndarray],
+    titles: Mapping[str, Sequence[str]] | None = None,
+) -> Figure:
+    """Named rows of images, each [n, c, h, w] with the same n, one below the other.
+
+    titles: n short texts above the images of a row, for some or all rows.
+    """
+    pictures = {name: _pictures(images, stretch=False) for name, images in rows.items()}
+    titles = dict(titles or {})
+    columns = len(next(iter(pictures.values())))
+    for name, images in pictures.items():
+        _require_length(images, columns, f"images in the row {name!r}")
+        _require_length(titles.get(name), columns, f"titles of the row {name!r}")
+    return _mosaic(
+        list(pictures.values()),
+        titles=[list(titles[name]) if name in titles else None for name in pictures],
+        labels=list(pictures),
+        columns=columns,
+    )
+
+
 def _mosaic(
     rows: list[list[np.ndarray]],
     *,
@@ -285,6 +307,97 @@ def curves(
             means = frame.groupby([hue, x])[y].mean().reset_index().sort_values(x)
             ends = [means.loc[means[hue] == g, y].iloc[-1] for g in groups]
             _end_labels(ax, ends, [_named(hue, g) for g in groups], _colours(groups))
+    return fig
+
+
+def panels(
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    hue: str,
+    by: str,
+    *,
+    columns: int = 2,
+    log_x: bool = False,
+    log_y: bool = False,
+    label_x: str | None = None,
+    label_y: str | None = None,
+    height: float = 2.0,
+) -> Figure:
+    """`curves` side by side, one panel a value of `by`, with shared axes and one legend.
+
+    height: of a panel, in inches.
+    """
+    with style():
+        groups, parts = _groups(frame, hue), list(frame[by].dropna().unique())
+        columns = min(columns, len(parts))
+        rows = -(-len(parts) // columns)
+        fig = Figure(figsize=(WIDTH, rows * height + 0.75))
+        grid = fig.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
+        for ax, part in zip(grid.flat, parts):
+            sns.lineplot(
+                frame[frame[by] == part], x=x, y=y, hue=hue, hue_order=groups,
+                palette=_colours(groups), style=hue, style_order=groups, dashes=False,
+                markers=dict(zip(groups, MARKERS)), markersize=4, errorbar=("ci", 95), seed=0,
+                ax=ax, legend=ax is grid.flat[0],
+            )  # fmt: skip
+            _finish(ax, log_x, log_y, "", "")
+            ax.set_title(str(part), fontsize=10, loc="left")
+        for ax in grid.flat[len(parts) :]:
+            ax.set_visible(False)
+        handles, names = grid.flat[0].get_legend_handles_labels()
+        grid.flat[0].get_legend().remove()
+        fig.supxlabel(label_x or x, fontsize=11)
+        fig.legend(
+            handles, names, loc="upper left", bbox_to_anchor=(0, 1), ncols=min(len(names), 4),
+            frameon=False, handletextpad=0.4, columnspacing=1.2, title=label_y or y,
+            alignment="left", title_fontsize=11,
+        )  # fmt: skip
+        fig.tight_layout(rect=(0, 0, 1, 1 - 0.5 / fig.get_figheight()))
+    return fig
+
+
+def heat(
+    frame: pd.DataFrame,
+    x: str,
+    y: str,
+    value: str,
+    by: str,
+    *,
+    label_x: str | None = None,
+    format: str = ".2f",
+    bounds: tuple[float, float] | None = None,
+) -> Figure:
+    """Mean of `value` over the rows of each pair of `x` and `y`, as colour and number.
+
+    One map a value of `by`, below each other, all on one scale; bounds: of the colours.
+    """
+    with style():
+        parts = list(frame[by].dropna().unique())
+        tables = [
+            frame[frame[by] == part].pivot_table(index=y, columns=x, values=value, sort=False)
+            for part in parts
+        ]
+        tables = [table.reindex(columns=sorted(table.columns)) for table in tables]
+        low, high = bounds or (
+            min(table.min().min() for table in tables), max(table.max().max() for table in tables)
+        )  # fmt: skip
+        fig = Figure(figsize=(WIDTH, 0.6 + sum(0.35 * len(table) + 0.35 for table in tables)))
+        axes = fig.subplots(
+            len(parts), 1, sharex=True, squeeze=False,
+            gridspec_kw=dict(height_ratios=[len(table) for table in tables]),
+        )  # fmt: skip
+        for ax, table, part in zip(axes.flat, tables, parts):
+            sns.heatmap(
+                table, ax=ax, vmin=low, vmax=high, cmap="rocket_r", annot=True, fmt=format,
+                annot_kws={"fontsize": 9}, cbar=False, linewidths=1, linecolor="white",
+            )  # fmt: skip
+            ax.set(xlabel="", ylabel="")
+            ax.set_title(str(part), fontsize=10, loc="left")
+            ax.tick_params(axis="both", length=0)
+            ax.set_yticklabels(ax.get_yticklabels(), rotation=0)
+        axes.flat[-1].set_xlabel(label_x or x)
+        fig.tight_layout()
     return fig
 
 

@@ -258,9 +258,9 @@ def test_a_result_older_than_the_code_is_stale(runs, tmp_path):
     go(runs.square, [{"a": 3}], tmp_path / "r")
     source = Path(runs.__file__)
     try:
-        source.write_text(RUNS + "\n# only a comment\n")
+        source.write_text(RUNS + "\n# only a comment\n\nNEW = 1\n")
         assert statuses(go(runs.square, [{"a": 3}], tmp_path / "r")) == ["reused"]
-        source.write_text(RUNS + "\nNEW = 1\n")
+        source.write_text(RUNS.replace("a * a", "a**2"))
         [old] = go(runs.square, [{"a": 3}], tmp_path / "r", compute=False)
         assert old.status == "stale" and old["square"] == 9 and "toy_runs changed" in old.notes[0]
         assert list(sweep.frame([old])["status"]) == ["stale"]
