@@ -168,9 +168,12 @@ def plain(value: Any, where: str) -> Any:
 
 
 def path_for(folder: Path, function: str, parameters: Mapping[str, Any]) -> Path:
-    """folder/<module>.<function>/<readable parameters>-<hash>.json; parameters must be plain."""
+    """folder/<module>.<function>/<readable parameters>-<hash>.json; parameters must be plain.
+
+    The order of the parameters does not matter: it is no part of a run.
+    """
     module, name = function.rsplit(".", 1)
-    words = ",".join(f"{key}={_word(value)}" for key, value in parameters.items())
+    words = ",".join(f"{key}={_word(value)}" for key, value in sorted(parameters.items()))
     identity = json.dumps([function, dict(parameters)], sort_keys=True)
     digest = hashlib.sha256(identity.encode()).hexdigest()[:10]
     slug = re.sub(r"[^A-Za-z0-9._=,+-]+", "_", words)[:90].strip("._,")

@@ -65,7 +65,7 @@ def sweep(
     *,
     folder: str | Path,
     executor: Executor | str | None = None,
-    compute: bool = True,
+    compute: bool | Callable[[Mapping[str, Any]], bool] = True,
     threads: int = 1,
     retries: int = 1,
     progress: bool = True,
@@ -74,7 +74,8 @@ def sweep(
 
     executor: a concurrent.futures executor or what `make_executor` takes; None is "serial".
     compute: False only reads; a result that is not there is "missing", one that is older than
-    the code is "stale". True recomputes both.
+    the code is "stale". True recomputes both. A function of the run's parameters decides for
+    each run, for instance that those on a data set which is not here are only looked up.
     threads: of torch and BLAS, in each run.
     retries: how often a run is tried again after its worker was killed; never for an exception
     of the function itself, which makes the run "failed" and leaves the others alone.
@@ -87,8 +88,13 @@ def sweep(
     fingerprint_, hashes = fingerprint(function)
     calls = [_Call.of(function, name, parameters, folder) for parameters in runs]
     found = {call.path: _stored(call, fingerprint_, hashes) for call in calls}
-    todo = {call.path: call for call in calls if found[call.path].status != "reused"}
-    if compute and todo:
+    wanted = compute if callable(compute) else lambda run: compute
+    todo = {
+        call.path: call
+        for call in calls
+        if found[call.path].status != "reused" and wanted(call.parameters)
+    }
+    if todo:
         _require_writable(folder)
         stamp = {"fingerprint": fingerprint_, "sources": hashes, **_git_state(function)}
         with _pool(executor) as pool, _bar(len(todo), name, progress) as bar:
