@@ -332,13 +332,13 @@ def panels(
         groups, parts = _groups(frame, hue), list(frame[by].dropna().unique())
         columns = min(columns, len(parts))
         rows = -(-len(parts) // columns)
-        fig = Figure(figsize=(WIDTH, rows * height + 0.75))
+        fig = Figure(figsize=(WIDTH, rows * height + 0.8), layout="constrained")
         grid = fig.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
         for ax, part in zip(grid.flat, parts):
             sns.lineplot(
                 frame[frame[by] == part], x=x, y=y, hue=hue, hue_order=groups,
                 palette=_colours(groups), style=hue, style_order=groups, dashes=False,
-                markers=dict(zip(groups, MARKERS)), markersize=4, errorbar=("ci", 95), seed=0,
+                markers=dict(zip(groups, MARKERS)), markersize=3.5, mew=0, errorbar=("ci", 95), seed=0,
                 ax=ax, legend=ax is grid.flat[0],
             )  # fmt: skip
             _finish(ax, log_x, log_y, "", "")
@@ -349,11 +349,10 @@ def panels(
         grid.flat[0].get_legend().remove()
         fig.supxlabel(label_x or x, fontsize=11)
         fig.legend(
-            handles, names, loc="upper left", bbox_to_anchor=(0, 1), ncols=min(len(names), 4),
-            frameon=False, handletextpad=0.4, columnspacing=1.2, title=label_y or y,
-            alignment="left", title_fontsize=11,
+            handles, names, loc="outside upper left", ncols=min(len(names), 4), frameon=False,
+            handletextpad=0.4, columnspacing=1.2, title=label_y or y, alignment="left",
+            title_fontsize=11, borderpad=0,
         )  # fmt: skip
-        fig.tight_layout(rect=(0, 0, 1, 1 - 0.5 / fig.get_figheight()))
     return fig
 
 

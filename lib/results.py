@@ -10,7 +10,9 @@ import hashlib
 import io
 import json
 import os
+import random
 import re
+import time
 import uuid
 import zipfile
 from collections import Counter
@@ -227,12 +229,12 @@ def write(
         }
     text = _readable({**content, "sha256": _own_hash(content)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    for _ in range(5):
+    for attempt in range(12):
         _put_both(path, text.encode(), packed)
         try:
             return _check(path, function, parameters)
-        except Damaged:
-            continue
+        except Damaged:  # another writer came between; step back for a while, each for another
+            time.sleep(random.uniform(0, 0.01 * 2 ** min(attempt, 7)))
     raise OSError(f"Other processes keep writing {path}.")
 
 

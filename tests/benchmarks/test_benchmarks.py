@@ -25,6 +25,11 @@ def printed(*command: str) -> str:
             ["--threads", "1"],
             ["m = 10,", "m = 100,", "plain", "gram", "lossless, rank 100", "truncated, rank"],
         ),
+        (
+            "minibatch.py",
+            ["--threads", "1"],
+            ["MLP, 28 × 28 × 1", "ViT, 32 × 32 × 3", "fit bfloat16", "float32 ÷ plain", "once:"],
+        ),
         ("training.py", [], ["loss-scaled, 0.01", "constant, 0.01", "seeds 0", "× loss-scaled"]),
     ],
 )

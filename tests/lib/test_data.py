@@ -387,3 +387,11 @@ def test_real_fashion_mnist_900():
     train = data.load("fashion-mnist-900", root=REAL)
     assert train.name == "Fashion-MNIST (900)" and train.classes[0] == "t-shirt"
     assert train.images.shape == (600, 1, 28, 28)
+
+
+def test_every_known_set_has_its_own_title_which_is_the_name_of_the_loaded_set(tmp_path):
+    titles = [data.title(name) for name in data.KNOWN]
+    assert len(set(titles)) == len(titles)
+    assert data.title("digits") == data.load("digits").name
+    assert data.title("cifar10-jpeg") == "CIFAR-10 (JPEG)" and data.title("mnist") == "MNIST"
+    assert data.title(str(tmp_path / "shells")) == "shells"

@@ -195,3 +195,42 @@ def test_say_is_a_paragraph(page):
     assert page[0][0].data == "Of 50 images, **14** are\nrecovered."
     with pytest.raises(ValueError, match="empty"):
         plots.say("  ")
+
+
+def test_image_rows_hold_every_image_under_its_title():
+    images = torch.rand(3, 1, 4, 4)
+    fig = plots.image_rows({"a": images, "b": 1 - images}, {"b": ["x", "y", "z"]})
+    assert len(fig.axes) == 6 and [ax.get_title() for ax in fig.axes[3:]] == ["x", "y", "z"]
+    assert {text.get_text() for text in fig.texts} == {"a", "b"}
+    shown = np.asarray(fig.axes[4].images[0].get_array())
+    assert np.allclose(shown, 1 - images[1, 0].numpy())
+
+
+def test_image_rows_of_different_lengths_are_refused():
+    with pytest.raises(ValueError, match="2 images in the row 'b' for 3"):
+        plots.image_rows({"a": torch.rand(3, 1, 4, 4), "b": torch.rand(2, 1, 4, 4)})
+
+
+def test_panels_show_each_part_once_with_its_own_lines(frame):
+    fig = plots.panels(frame, "epoch", "residual", "n", "arch", log_x=True, label_y="residual")
+    assert [ax.get_title(loc="left") for ax in fig.axes] == ["MLP", "CNN"]
+    means = frame[frame["arch"] == "MLP"].groupby("epoch")["residual"].mean()
+    drawn = [line for line in fig.axes[0].lines if len(line.get_ydata()) == 3]
+    assert len(drawn) == 1 and np.allclose(drawn[0].get_ydata(), means)
+    assert fig.axes[0].get_xscale() == "log"
+    assert [t.get_text() for t in fig.legends[0].get_texts()] == ["50", "500"]
+
+
+def test_panels_without_a_partner_are_hidden(frame):
+    three = pd.concat([frame, frame.assign(arch="ViT")])
+    fig = plots.panels(three, "epoch", "residual", "n", "arch")
+    assert [ax.get_visible() for ax in fig.axes] == [True, True, True, False]
+
+
+def test_a_heat_map_shows_the_means_of_its_cells(frame):
+    fig = plots.heat(frame, "epoch", "n", "residual", "arch", format=".3f")
+    means = frame.groupby(["arch", "n", "epoch"])["residual"].mean()
+    numbers = [text.get_text() for ax in fig.axes for text in ax.texts]
+    assert sorted(numbers) == sorted(f"{value:.3f}" for value in means)
+    assert [ax.get_title(loc="left") for ax in fig.axes] == ["MLP", "CNN"]
+    assert len({ax.collections[0].get_clim() for ax in fig.axes}) == 1

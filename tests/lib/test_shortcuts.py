@@ -218,7 +218,9 @@ def test_any_image_may_be_the_wrong_one():
 
 def test_a_seed_gives_the_same_patches_and_another_seed_others():
     labels = torch.arange(200) % 10
-    first, again, other = (shortcuts.carried(labels, 10, correlation=0.5, seed=s) for s in (3, 3, 4))
+    first, again, other = (
+        shortcuts.carried(labels, 10, correlation=0.5, seed=s) for s in (3, 3, 4)
+    )
     assert torch.equal(first, again)
     assert (first != other).sum() > 50
     assert ((first != labels) != (other != labels)).any()

@@ -65,7 +65,7 @@ def not_a_dict(a):
     return a
 
 def changing(a):
-    return {"value": np.random.rand()}
+    return {"value": uuid.uuid4().hex}
 '''
 
 
@@ -108,6 +108,13 @@ def test_what_exists_is_not_computed_again(runs, tmp_path):
     assert [r["square"] for r in again] == [9, 1, 4, 1] and (again[2]["x"] == 2).all()
     assert Path(log).read_text().split() == ["1", "2", "3"]
     assert list(sweep.frame(again)["square"]) == [9, 1, 4, 1]
+
+
+def test_what_is_computed_can_depend_on_the_run(runs, tmp_path):
+    results = go(
+        runs.square, sweep.grid(a=[1, 2]), tmp_path / "r", compute=lambda run: run["a"] == 2
+    )
+    assert statuses(results) == ["missing", "computed"]
 
 
 def test_reading_only(runs, tmp_path):
