@@ -300,11 +300,10 @@ def answers(result):
     """The three kinds of images with what the network answers, wrong answers in brackets."""
     arrays = result.arrays
     kinds = {"right patch": "shortcut", "none": "clean", "wrong patch": "conflict"}
-    classes = [str(k) for k in range(10)]
 
     def titled(kind):
         return [
-            classes[p] if p == label else f"({classes[p]})"
+            f"{p}" if p == label else f"({p})"
             for p, label in zip(arrays[f"predicted_{kind}"], arrays["labels"])
         ]
 
@@ -339,7 +338,8 @@ pictures = {
     r.parameters["architecture"]: r for r in portraits if r.parameters["dataset"] == last
 }
 if pictures:
-    shown_classes = [0, 2, 5, 7]
+    classes = len(next(iter(pictures.values()))["saliency"])
+    shown_classes = sorted({round(k) for k in np.linspace(0, 0.8 * classes, 4)})
     with plots.style():
         fig = Figure(figsize=(plots.WIDTH, 1.32 * len(pictures) + 0.2))
         axes = fig.subplots(len(pictures), len(shown_classes), squeeze=False)
@@ -348,7 +348,7 @@ if pictures:
     for row, (architecture, result) in zip(axes, pictures.items()):
         maps = result["saliency"]
         size = maps.shape[1]
-        corners = shortcuts.Patch.on_border(10, size, size).corners.tolist()
+        corners = shortcuts.Patch.on_border(classes, size, size).corners.tolist()
         for ax, k in zip(row, shown_classes):
             ax.imshow(maps[k], cmap="magma", vmin=0, vmax=np.quantile(maps, 0.995))
             y, x = corners[k]

@@ -20,7 +20,7 @@ import torch
 from lib import sweep, verify
 
 RUNS = '''
-import os, pathlib, time
+import os, pathlib, time, uuid
 import numpy as np, torch
 
 def square(a, seed=0, log=None):
