@@ -146,7 +146,7 @@ def compare(
     if workers is not None:
         routes["workers"] = partial(plain, workers)
     routes |= {precision: partial(ours, precision) for precision in PRECISIONS}
-    return alternating(routes, rounds=rounds, warm_up=1)
+    return alternating(routes, rounds=rounds, warm_up=min(rounds - 1, 1))
 
 
 def row(name: str, n: int, timings: dict[str, Timing]) -> list[str]:

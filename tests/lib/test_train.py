@@ -291,7 +291,7 @@ def test_steps_are_those_of_adam_by_hand(digits, name):
     for ours, theirs in zip(model.network.parameters(), parameters):
         # a gradient of rounding size may change its sign: Adam then steps the other way
         off = (ours - theirs).abs()
-        assert (off < 1e-5).float().mean() > 0.99 and off.max() < 6.1e-3
+        assert (off < 1e-7).float().mean() > 0.95 and off.max() < 6.1e-3
 
 
 def test_every_epoch_is_a_permutation_without_its_incomplete_batch():
