@@ -114,7 +114,7 @@ def normalised(images: Tensor) -> Tensor:
 def observed_steps(epochs: int, per_epoch: int, per_decade: int = 6, whole: int = 30) -> list[int]:
     """Steps evenly spaced in the logarithm, and ends of at most `whole` evenly spaced epochs."""
     steps = epochs * per_epoch
-    count = round(per_decade * math.log10(steps)) + 1
+    count = max(2, round(per_decade * math.log10(steps)) + 1)
     spaced = {round(steps ** (k / (count - 1))) for k in range(count)}
     stride = per_epoch * math.ceil(epochs / whole)
     return sorted({0, *spaced, *range(stride, steps + 1, stride)})
@@ -151,7 +151,10 @@ def reliance(
     training, validation, test = images_for(dataset, n, seed, device)
     classes = len(training.classes)
     patch = patch_for(training, size=patch_size, shift=shift, colour=tuple(colour))
-    which = shortcuts.carried(training.labels, classes, correlation=correlation, seed=seed)
+    # not `seed`: the order of the batches is drawn with it, and would sort them by their patches
+    which = shortcuts.carried(
+        training.labels, classes, correlation=correlation, seed=seed + 1000
+    )
     shown = patch.plant(training.images, which) if planted else training.images
     conflicting = shortcuts.carried(test.labels, classes, correlation=0, seed=seed)
     sets = {
@@ -166,7 +169,7 @@ def reliance(
     generator = torch.Generator().manual_seed(seed)
     network = ARCHITECTURES[architecture](channels, size, classes, generator).to(device)
 
-    batch = BATCH.get(dataset, 128)
+    batch = min(BATCH.get(dataset, 128), len(training))
     per_epoch = len(training) // batch
     kind = torch.device(device).type
     at, curve = [], {name: [] for name in ("accuracy", "loss")}
@@ -244,9 +247,13 @@ def _definition_error(
     exact = {name: found[name].double().cpu().numpy() for name in ("shortcut", "clean")}
     right = [(z.argmax(1) == y).mean() for z in exact.values()]
     loss = [-log_softmax(z, 1)[np.arange(len(y)), y].mean() for z in exact.values()]
-    return max(
-        abs(scores["accuracy_difference"] - abs(right[0] - right[1])),
-        abs(scores["loss_difference"] - abs(loss[0] - loss[1])),
+    return float(
+        np.max(
+            [
+                abs(scores["accuracy_difference"] - abs(right[0] - right[1])),
+                abs(scores["loss_difference"] - abs(loss[0] - loss[1])),
+            ]
+        )
     )
 
 
@@ -259,6 +266,8 @@ def _along(at: list[int], accuracies: list[list[float]], per_epoch: int) -> dict
     epochs = np.array(at) / per_epoch
     learned = epochs[shortcut >= 0.99 * shortcut.max()][0]
     whole = (np.array(at) % per_epoch == 0) & (epochs > 0)
+    if not whole.any():  # it diverged before
+        whole[-1] = True
     values, index = clean[whole], clean[whole].argmax()
     after = values[index:]
     rank = spearmanr(np.arange(len(after)), after).statistic if len(after) > 2 else math.nan
@@ -298,7 +307,7 @@ def portrait(
     _, channels, size, _ = training.images.shape
     generator = torch.Generator().manual_seed(seed)
     network = ARCHITECTURES[architecture](channels, size, classes, generator).to(device)
-    batch = BATCH.get(dataset, 128)
+    batch = min(BATCH.get(dataset, 128), len(training))
     train.fit(
         network,
         normalised(patch.plant(training.images, training.labels)),
@@ -336,8 +345,8 @@ def patch_alone(dataset: str, n: int, seed: int) -> dict:
     training, _, test = images_for(dataset, n, seed, "cpu")
     patch = patch_for(training)
     masks = patch.masks()
-    planted = patch.plant(training.images, training.labels)
     before = training.images.clone()
+    planted = patch.plant(training.images, training.labels)
     covered = masks[training.labels][:, None].expand_as(planted)
     places = masks.any(0)
 

@@ -343,8 +343,9 @@ def panels(
             )  # fmt: skip
             _finish(ax, log_x, log_y, "", "")
             ax.set_title(str(part), fontsize=10, loc="left")
-        for ax in grid.flat[len(parts) :]:
-            ax.set_visible(False)
+        for empty in range(len(parts), rows * columns):
+            grid.flat[empty].set_visible(False)
+            grid.flat[empty - columns].tick_params(labelbottom=True)
         handles, names = grid.flat[0].get_legend_handles_labels()
         grid.flat[0].get_legend().remove()
         fig.supxlabel(label_x or x, fontsize=11)

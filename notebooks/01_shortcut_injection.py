@@ -211,24 +211,20 @@ plots.show(
 # but a network that names the class of a *wrong* patch has told us what it looks at.
 
 # %% tags=["hide-input"]
-for name in here[:1] if len(here) == 1 else here:
-    pictures = [r for r in portraits if r.parameters["dataset"] == name]
-    if pictures and name != "digits":
-        arrays = pictures[0].arrays
-        plots.show(
-            plots.image_rows(
-                {
-                    "right patch": arrays["images_shortcut"] / 255,
-                    "none": arrays["images_clean"] / 255,
-                    "wrong patch": arrays["images_conflict"] / 255,
-                }
-            ),
-            alt="Ten test images, one of each class, in three rows: with a white square at the "
-            "place of their class, without it, and with the square of another class.",
-            caption=f"The three kinds of test images, {data.title(name)}: the same ten images with "
-            "the patch of their class, without a patch, and with the patch of another class.",
-            name=f"fig-kinds-{name}",
-        )
+planted_rows = {
+    data.title(r.parameters["dataset"]): r["images_shortcut"] / 255
+    for r in portraits
+    if r.parameters["architecture"] == "CNN" and r.parameters["dataset"] != "digits"
+}
+if planted_rows:
+    plots.show(
+        plots.image_rows(planted_rows),
+        alt="Test images of each class in rows, one row a data set, each with a white square at a "
+        "place along the border that depends on the class.",
+        caption="Test images, one of each class, with the patch of their class: "
+        + ", ".join(planted_rows) + ".",
+        name="fig-planted",
+    )  # fmt: skip
 
 # %% [markdown]
 # ## The patch is enough
@@ -564,8 +560,9 @@ plots.say(
 # - **A patch that is always right is learned in the first epochs**, often within the first. How
 #   much of the object is learned beside it is decided then.
 # - **Accuracy Difference is not reliance.** An image without any patch is new to the network, so
-#   part of the difference is surprise. The next chapter shows networks that *cannot* know where a
-#   patch is and still have an Accuracy Difference. Wrong patches separate the two.
+#   part of the difference can be surprise: the next chapter shows networks that *cannot* know where
+#   a patch is and still have one. And a network that keeps the object in reserve has a small
+#   difference although it believes the patch whenever there is one. Wrong patches tell these apart.
 # - **Reliability matters more than anything else** ({numref}`fig-correlation`).
 # - **A gradient is a poor witness**: maps that hardly light up at the patch belong to networks that
 #   follow it almost always.
