@@ -78,8 +78,8 @@ class CNN(nn.Module):
     """Stages of 3 x 3 convolution, ReLU and 2 x 2 max pooling, a hidden layer, a linear head.
 
     With `padding="circular"` and `pool="average"` the logits do not change when the image is
-    shifted, wrapping around, by a multiple of 2 to the number of stages: such a network cannot
-    know where anything is.
+    shifted, wrapping around, by a multiple of 2 to the number of stages: such a network knows no
+    places, only neighbourhoods.
 
     Args:
         channels, size: images are [n, channels, size, size].
@@ -177,7 +177,7 @@ class ViT(nn.Module):
     """Vision transformer (Dosovitskiy et al. 2021) for small images, mean-pooled tokens.
 
     With `positions="none"` the logits do not depend on the order of the tokens: such a network
-    cannot know where a token is.
+    does not know where a token is.
 
     Args:
         channels, size: images are [n, channels, size, size].
