@@ -587,6 +587,9 @@ if len(parts_out):
         "surprise them. Others follow it nearly always, with Accuracy Differences of any size.",
         name="fig-blind",
     )  # fmt: skip
+
+# %% tags=["hide-input"]
+if len(parts_out):
     cannot = parts_out[parts_out["positions"] == "knows no places"]
     torn = (
         bait.groupby(["data set", "architecture"], sort=False)[

@@ -36,3 +36,15 @@ def test_a_chapter_does_not_reach_around_the_library(cells):
     lines = [line.strip() for source in code for line in source.splitlines()]
     assert not [line for line in lines if line.startswith(("!", "%")) or "sys.path" in line]
     assert not [line for line in lines if line.startswith("from ") and line.endswith("import *")]
+
+
+def test_a_cell_that_shows_a_figure_shows_nothing_else(cells):
+    """The page takes the figure's name from its cell, so it can stand for one output only."""
+    shown = [
+        cell.source.splitlines()[0]
+        for cell in cells
+        if cell.cell_type == "code"
+        and (figures := cell.source.count("plots.show("))
+        and figures + cell.source.count("plots.say(") + cell.source.count("plots.table(") > 1
+    ]
+    assert not shown
