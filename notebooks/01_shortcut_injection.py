@@ -132,7 +132,7 @@ def tidy(results):
 
 
 here = [name for name in datasets if name in {r.parameters["dataset"] for r in fooled}]
-last = here[-1]
+last = here[-1] if here else None
 bait = tidy(fooled)
 plain = tidy(control)
 
@@ -161,11 +161,12 @@ def in_short(name):
     )
 
 
-plots.say(
-    "```{admonition} In short\n:class: tip\n"
-    + "\n".join(in_short(name) for name in here)
-    + f"\n\nMeans over {len(seeds)} seeds.\n```"
-)
+if here:
+    plots.say(
+        "```{admonition} In short\n:class: tip\n"
+        + "\n".join(in_short(name) for name in here)
+        + f"\n\nMeans over {len(seeds)} seeds.\n```"
+    )
 if last == "digits":
     plots.say(
         "*These pages were executed on small digits, the images that come with every clone; the "
@@ -372,16 +373,17 @@ def by_architecture(table, column, form, **which):
     )
 
 
-plots.say(
-    f"""
-    On {data.title(last)} the mean gradient inside the patch of the class is
-    {by_architecture(bait, "saliency_ratio", ".1f", dataset=last)} times that outside; for networks
-    that were trained without patches it is
-    {by_architecture(plain, "saliency_ratio", ".1f", dataset=last)} times. A gradient is a local
-    answer: where a white patch has saturated a network, its place can matter little to the last
-    decimal and everything to the decision. The wrong patch, not the gradient, is our measure.
-    """
-)
+if here:
+    plots.say(
+        f"""
+        On {data.title(last)} the mean gradient inside the patch of the class is
+        {by_architecture(bait, "saliency_ratio", ".1f", dataset=last)} times that outside; for networks
+        that were trained without patches it is
+        {by_architecture(plain, "saliency_ratio", ".1f", dataset=last)} times. A gradient is a local
+        answer: where a white patch has saturated a network, its place can matter little to the last
+        decimal and everything to the decision. The wrong patch, not the gradient, is our measure.
+        """
+    )
 
 # %% [markdown]
 # ## How soon, and what longer training does
@@ -411,7 +413,7 @@ if long:
 
 # %% tags=["hide-input"]
 slow = tidy(long)
-cells = {
+cells = {} if not long else {
     f"{row.architecture}, {data.title(row.dataset)}": slow[
         slow["architecture"].eq(row.architecture) & slow["dataset"].eq(row.dataset)
     ]
@@ -428,17 +430,18 @@ judged_cells = {
 falling = sum(
     claims.judge("S10", judged_cells).parts[cell].verdict == "REPRODUCED" for cell in judged_cells
 )
-steepest = max(cells, key=lambda cell: cells[cell]["drop_from_best_clean"].mean())
-plots.say(
-    f"""
-    The shortcut is learned, to 99 % of the accuracy it ever reaches with the patch, after
-    {slow["epochs_to_shortcut"].min():.1f} to {slow["epochs_to_shortcut"].max():.1f} epochs. From
-    its best epoch on, clean accuracy keeps falling, by the criterion fixed in advance, in
-    {falling} of the {len(judged_cells)} cells that were trained at least ten times as long as that
-    in every seed; most of all in {steepest}, by
-    {cells[steepest]["drop_from_best_clean"].mean():.2f}.
-    """
-)
+if cells:
+    steepest = max(cells, key=lambda cell: cells[cell]["drop_from_best_clean"].mean())
+    plots.say(
+        f"""
+        The shortcut is learned, to 99 % of the accuracy it ever reaches with the patch, after
+        {slow["epochs_to_shortcut"].min():.1f} to {slow["epochs_to_shortcut"].max():.1f} epochs. From
+        its best epoch on, clean accuracy keeps falling, by the criterion fixed in advance, in
+        {falling} of the {len(judged_cells)} cells that were trained at least ten times as long as that
+        in every seed; most of all in {steepest}, by
+        {cells[steepest]["drop_from_best_clean"].mean():.2f}.
+        """
+    )
 
 # %% [markdown]
 # ## How reliable must a shortcut be?

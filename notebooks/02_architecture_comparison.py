@@ -312,7 +312,7 @@ def kendall_w(ranks):
 def agreement():
     """For each seed: Kendall's W over data sets, and how many of them show the paper's order."""
     found = {"kendall_w": [], "datasets_in_order": []}
-    for seed in seeds:
+    for seed in seeds if here else []:
         table = bait[bait["seed"] == seed].pivot_table(
             index="dataset", columns="architecture", values="accuracy_difference"
         )
@@ -427,7 +427,8 @@ measured = pd.DataFrame(
         }
         for r in paced
         if not r["diverged"]
-    ]
+    ],
+    columns=None if paced else ["dataset", "architecture", "seed", "lr", "data set"],
 )
 diverged = sum(r["diverged"] for r in paced)
 
@@ -487,7 +488,8 @@ trends = pd.DataFrame(
         for (d, a, seed), rows in measured.groupby(
             ["dataset", "architecture", "seed"], sort=False
         )
-    ]
+    ],
+    columns=["cell", "seed", *columns],
 )
 if len(trends):
     shown = trends.groupby("cell", sort=False).mean(numeric_only=True).reset_index()
