@@ -212,7 +212,6 @@ networks = {
     "CNN": models.CNN(channels=1, size=28, outputs=10),
     "ViT": models.ViT(channels=1, size=28, outputs=10),
 }
-parameters = {name: models.count_parameters(network) for name, network in networks.items()}
 
 # %% tags=["hide-input"]
 if len(bait):
@@ -292,14 +291,15 @@ rows = [
 ]
 if rows:
     gaps = pd.DataFrame(rows)
-    gaps["p (Holm)"] = claims.holm([interval.p_value for interval in gaps["gap"]])
+    if len(seeds) >= 5:  # fewer cannot disagree with themselves
+        gaps["p (Holm)"] = claims.holm([interval.p_value for interval in gaps["gap"]])
     plots.table(
         gaps,
-        caption="Gaps between architectures, paired by seed: mean, 95 % bootstrap interval, and "
-        "p-value adjusted for all rows. The paper's order means that every gap is above 0. With "
-        "five seeds the bootstrap cannot say more than that all of them agree.",
+        caption="Gaps between architectures, paired by seed: mean, 95 % bootstrap interval and, for "
+        "five seeds or more, its p-value adjusted for all rows. The paper's order means that every "
+        "gap is above 0. With so few seeds the bootstrap says little more than whether all agree.",
         name="tab-gaps",
-        formats={"p (Holm)": ".3f", "gap": str},
+        formats={"gap": str} | ({"p (Holm)": ".3f"} if "p (Holm)" in gaps else {}),
     )
 
 # %% tags=["hide-input"]
@@ -398,9 +398,9 @@ plots.say(
     "With the right patch, accuracy is at least 99 % in every cell."
     if not short
     else f"""
-    Not every network is near perfect even with the right patch: {", ".join(short)}. A border that
-    is white anyway hides the patch, or looks like another one (chapter
-    [](01_shortcut_injection), {{numref}}`tab-alone`).
+    Not every network is near perfect even with the right patch: {", ".join(short)}. Where the
+    border of an image is white anyway, the patch is hidden or looks like another one
+    ({{numref}}`tab-alone` shows what the patch pixels alone can give).
     """
 )
 

@@ -156,7 +156,7 @@ def no_training(*_, **__):
 def test_a_trained_network_is_read_and_not_trained_again(four, tmp_path, monkeypatch):
     first = trained(four, tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
-    monkeypatch.setattr(train, "fit_margin_in_span", no_training)
+    monkeypatch.setattr(train, "fit_margin", no_training)
     second = trained(four, tmp_path)
     for one, other in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(one, other)
@@ -169,7 +169,7 @@ def test_other_settings_are_another_network(four, tmp_path, monkeypatch, other):
     sets = four if size == N else chapter.task("digits", size, seed=0)
     settings = {key: value for key, value in other.items() if key != "n"}
     with monkeypatch.context() as patched:
-        patched.setattr(train, "fit_margin_in_span", no_training)
+        patched.setattr(train, "fit_margin", no_training)
         with pytest.raises(AssertionError, match="trained again"):
             trained(sets, tmp_path, **settings)
     trained(sets, tmp_path, **settings)
@@ -185,7 +185,7 @@ def test_an_observed_training_runs_again_and_is_kept(four, tmp_path, monkeypatch
     watched = trained(four, tmp_path, observe=observe, observe_at=[5, 10])
     trained(four, tmp_path, observe=observe, observe_at=[10])
     assert seen == [5, 10, 10]
-    monkeypatch.setattr(train, "fit_margin_in_span", no_training)
+    monkeypatch.setattr(train, "fit_margin", no_training)
     for one, other in zip(
         watched.parameters(), trained(four, tmp_path).parameters(), strict=True
     ):
