@@ -112,7 +112,8 @@ def carried(labels: Tensor, classes: int, *, correlation: float = 1.0, seed: int
 
     A share `correlation` of the images, rounded, carries that of its own class; each of the
     others one of the remaining classes, drawn uniformly. With 0 every patch conflicts with its
-    label; 1/classes is about chance. Raises ValueError outside [0, 1].
+    label; 1/classes is about chance. The seed must not be the one that orders the batches, which
+    would then be sorted by it. Raises ValueError outside [0, 1].
     """
     if not 0 <= correlation <= 1:
         raise ValueError(f"the correlation is a share in [0, 1], not {correlation}")
