@@ -342,7 +342,7 @@ def panels(
                 ax=ax, legend=ax is grid.flat[0],
             )  # fmt: skip
             _finish(ax, log_x, log_y, "", "")
-            ax.set_title(str(part), fontsize=10, loc="left")
+            ax.set_title(str(part), fontsize=10 if columns < 3 else 8, loc="left")
         for empty in range(len(parts), rows * columns):
             grid.flat[empty].set_visible(False)
             grid.flat[empty - columns].tick_params(labelbottom=True)

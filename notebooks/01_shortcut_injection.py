@@ -477,8 +477,10 @@ if len(mixed):
             f" → {mean(mixed, 'follows_patch', dataset=name, architecture=a, correlation=top):.0%}"
             f" ({a})"
             for a in architectures
+            if len(mixed[(mixed["dataset"] == name) & (mixed["architecture"] == a)])
         )
         for name in here
+        if (mixed["dataset"] == name).any()
     ]
     plots.say(
         f"From a reliability of {below:.0%} to one of {top:.0%} the share of wrong patches that are "
@@ -569,8 +571,8 @@ plots.say(
 #   still have one. And a network that keeps the object in reserve has a small
 #   difference although it believes the patch whenever there is one. Wrong patches tell these apart.
 # - **Reliability matters more than anything else** ({numref}`fig-correlation`).
-# - **A gradient is a poor witness**: maps that hardly light up at the patch belong to networks that
-#   follow it almost always.
+# - **A gradient is a poor witness**: a map that hardly lights up at the patch can belong to a network
+#   that follows it almost always.
 #
 # Settings: the places of the patches, the architectures and the training (Adam, constant learning
 # rate, batches of 128, of 32 on the small sets) are ours, since the paper gives none of them.
