@@ -270,9 +270,15 @@ if len(table):
 
 # %%
 network = models.CNN(1, 20, 10, generator=torch.Generator().manual_seed(0))
-train.fit(
-    network, 2 * planted - 1, digits.labels, steps=300, batch=32, lr=1e-3, precision=precision
-)  # fmt: skip
+losses = train.fit(
+    network,
+    2 * planted - 1,
+    digits.labels,
+    steps=300,
+    batch=32,
+    lr=1e-3,
+    precision=precision,
+)
 
 # %%
 test = data.load("digits", split="test", size=20)
