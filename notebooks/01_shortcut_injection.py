@@ -292,7 +292,8 @@ found |= shortcuts.conflict(wrong_patch, test.labels, wrong)
 # %% tags=["hide-input"]
 plots.say(
     f"""
-    With the patch {found["accuracy_shortcut"]:.1%} of the test digits are right, without it
+    The training loss falls from {losses[0]:.2f} to {losses[-1]:.3f}. With the patch
+    {found["accuracy_shortcut"]:.1%} of the test digits are right, without it
     {found["accuracy_clean"]:.1%}: an Accuracy Difference of {found["accuracy_difference"]:.3f} and
     a Loss Difference of {found["loss_difference"]:.2f} nats. With a wrong patch the network says
     what the patch says in {found["follows_patch"]:.0%} of cases, and what the digit says in
