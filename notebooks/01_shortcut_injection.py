@@ -491,8 +491,7 @@ if len(mixed):
     ]
     plots.say(
         f"From a reliability of {below:.0%} to one of {top:.0%} the share of wrong patches that are "
-        "believed goes, on " + "; on ".join(lines) + ". A few honest counterexamples are worth "
-        "more than any change of architecture in this chapter."
+        "believed goes, on " + "; on ".join(lines) + "."
     )
 
 # %% [markdown]
@@ -571,13 +570,14 @@ plots.say(
 # %% [markdown]
 # ## What we found beside what the paper says
 #
-# - **A patch that is always right is learned in the first epochs**, often within the first. How
-#   much of the object is learned beside it is decided then.
+# - **How soon a patch that is always right is learned**, and what becomes of the object beside it,
+#   depends on the architecture and the data set ({numref}`fig-along`).
 # - **Accuracy Difference is not reliance.** An image without any patch is new to the network, so
 #   part of the difference can be surprise: the next chapter shows networks that know no *places* and
 #   still have one. And a network that keeps the object in reserve has a small
 #   difference although it believes the patch whenever there is one. Wrong patches tell these apart.
-# - **Reliability matters more than anything else** ({numref}`fig-correlation`).
+# - **A shortcut need not be perfect, but it matters whether it is**: the last step to a patch that is
+#   always right is shown at the right end of {numref}`fig-correlation`.
 # - **A gradient is a poor witness**: a map that hardly lights up at the patch can belong to a network
 #   that follows it almost always.
 #

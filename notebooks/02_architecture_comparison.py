@@ -582,11 +582,10 @@ if len(parts_out):
             parts_out, "accuracy_difference", "follows_patch", "positions",
             label_x="Accuracy Difference", label_y="share of wrong patches that are believed",
         ),
-        alt="Scatter plot of the share of believed wrong patches over Accuracy Difference; networks "
-        "that know no places lie low on the vertical axis but not on the horizontal one.",
-        caption="Every network of this section, all data sets and seeds. Networks that know no "
-        "places hardly follow the patch and still can have an Accuracy Difference: clean images "
-        "surprise them. Others follow it nearly always, with Accuracy Differences of any size.",
+        alt="Scatter plot of the share of believed wrong patches over Accuracy Difference, in two "
+        "colours: networks that know places and networks that do not.",
+        caption="Every network of this section, all data sets and seeds. If Accuracy Difference "
+        "measured reliance, all dots would lie on one rising line.",
         name="fig-blind",
     )  # fmt: skip
 
@@ -609,11 +608,10 @@ if len(parts_out):
             {cannot["follows_patch"].mean():.1%} of cases on average; guessing at random where the
             object is not recognised would make it {guessed:.1%}. Their Accuracy Difference is
             {cannot["accuracy_difference"].mean():.2f} on average and up to
-            {cannot["accuracy_difference"].max():.2f}, most of it surprise. It errs in the other
-            direction, too. The {torn["architecture"]} on {torn["data set"]} believes
-            {torn["follows_patch"]:.0%} of wrong patches with an Accuracy Difference of only
-            {torn["accuracy_difference"]:.2f}: without a patch it still knows the object, with one it
-            does not ask. **Accuracy Difference measures what a network can do without the patch,
+            {cannot["accuracy_difference"].max():.2f}. It errs in the other direction, too. Of all
+            networks the {torn["architecture"]} on {torn["data set"]} believes
+            {torn["follows_patch"]:.0%} of wrong patches on average, with an Accuracy Difference of
+            {torn["accuracy_difference"]:.2f}: the largest gap of that kind. **Accuracy Difference measures what a network can do without the patch,
             not whom it believes when the two disagree.**
             """
         )
@@ -666,10 +664,10 @@ if len(cells):
     shares = cells.groupby(["ablation", "data set"], sort=False)["in order"].mean()
     restored = [f"{ablation} on {name}" for (ablation, name), share in shares.items() if share >= 0.8]
     plots.say(
-        "The paper's order is found in four of five seeds or more with: "
+        "The paper's order is found in at least 80 % of seeds with: "
         + ("; ".join(restored) if restored else "none of these changes")
         + ". Whether a CNN keeps positions until its last layers or averages over them is not said "
-        "in the paper; here it moves the CNN further than the choice between MLP, CNN and ViT does."
+        "in the paper."
     )
 
 # %% [markdown]
@@ -819,8 +817,8 @@ if len(measured):
 # - **Accuracy Difference is not reliance.** Networks that know no places can have a large one, and
 #   networks that nearly always believe a wrong patch can have a small one ({numref}`fig-blind`). Ask
 #   with a wrong patch.
-# - **"Architecture" is several things.** Taking out positions or the layer that keeps them moves the
-#   result more than exchanging one architecture for another ({numref}`fig-ablation`).
+# - **"Architecture" is several things.** {numref}`fig-ablation` takes them apart, and
+#   {numref}`tab-ablation` says which of them bring the paper's order about.
 # - **Equal epochs are not equal training.** Whether the learning rate matters depends on which is
 #   held equal ({numref}`fig-rates-epochs`, {numref}`fig-rates-loss`).
 # - **Loss Difference measures confidence.** On a test set where a network is always right, the
