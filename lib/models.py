@@ -127,6 +127,57 @@ class CNN(nn.Module):
         return self.head(self.features(x))
 
 
+class RegularisedCNN(nn.Module):
+    """Convolutions with batch norm, leaky ReLU and dropout, then fully connected layers.
+
+    The classifier of papers 001 and 002 (001, §3.1 and §4), which give no sizes. Two convolutions
+    of 4 x 4 pixels halve the image, one of 3 x 3 keeps it; a hidden layer gives the features.
+
+    Args:
+        channels, size: images are [n, channels, size, size].
+        outputs: number of logits.
+        width: channels of the first convolution; the others have twice and four times as many.
+        hidden: number of features.
+        dropout: after every layer but the last.
+        generator: source of the initial values; the same seed gives the same network.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: int,
+        outputs: int = 10,
+        *,
+        width: int = 32,
+        hidden: int = 128,
+        dropout: float = 0.2,
+        generator: torch.Generator | None = None,
+    ):
+        super().__init__()
+        if size < 4:
+            raise ValueError(f"an image of {size} pixels cannot be halved twice")
+
+        def layer(before: int, after: int, kernel: int, stride: int) -> list[nn.Module]:
+            convolution = nn.Conv2d(before, after, kernel, stride, padding=1)
+            return [convolution, nn.BatchNorm2d(after), nn.LeakyReLU(0.2), nn.Dropout(dropout)]
+
+        self.features = nn.Sequential(
+            *layer(channels, width, 4, 2),
+            *layer(width, 2 * width, 4, 2),
+            *layer(2 * width, 4 * width, 3, 1),
+            nn.Flatten(),
+            nn.Linear(4 * width * (size // 4) ** 2, hidden),
+            nn.LeakyReLU(0.2),
+            nn.Dropout(dropout),
+        )
+        self.head = nn.Linear(hidden, outputs)
+        _initialise(self, generator)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x: [n, channels, size, size] -> logits [n, outputs]."""
+        return self.head(self.features(x))
+
+
 class _SpatialMean(nn.Module):
     """[n, c, h, w] -> [n, c], the mean over positions."""
 

@@ -1,0 +1,311 @@
+"""Runs of chapters 3 and 4: generators that invert a classifier, and what its features show."""
+
+import functools
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from lib import data, features, inversion, metrics, models, train
+
+SIZES = {"digits": 20}  # 8 x 8 pixels are less than one place a class; all other sets keep theirs
+MOST = {"digits": 600, "fashion-mnist-900": 300}  # half of what there is; the oracle has the rest
+TERMS = inversion.LOSS_TERMS
+OBSERVED_AT = (1, 2, 3, 5, 7, *range(10, 100, 5), *range(100, 200, 10), *range(200, 10_000, 50))
+PER_CLASS = 100  # images whose diversity is measured
+COMPARED = 2000  # images whose features are compared with those of training images
+SHOWN = 4  # images of each class
+
+ARCHITECTURES = {
+    "regularised CNN": lambda channels, size, classes, generator: models.RegularisedCNN(
+        channels, size, classes, generator=generator
+    ),
+    "CNN": lambda channels, size, classes, generator: models.CNN(
+        channels, size, classes, generator=generator
+    ),
+    "MLP": lambda channels, size, classes, generator: models.MLP(
+        channels * size**2, (256, 128), classes, first_std=None, homogeneous=False,
+        generator=generator,
+    ),
+    "ViT": lambda channels, size, classes, generator: models.ViT(
+        channels, size, classes, generator=generator
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A trained classifier, what it was trained on, and an independent classifier to judge by.
+
+    The oracle is another architecture, trained on other images of the same classes.
+    """
+
+    classifier: nn.Module
+    oracle: nn.Module
+    training: data.DataSet  # images in [-1, 1], as the classifiers take them
+    test: data.DataSet
+    classes: tuple[str, ...]
+
+
+@functools.lru_cache(maxsize=2)
+def subject(
+    dataset: str,
+    seed: int,
+    architecture: str,
+    n: int,
+    classifier_steps: int,
+    precision: str,
+    device: str,
+) -> Subject:
+    """Train both classifiers; the last two are kept, so that several attacks meet the same one."""
+    if architecture not in ARCHITECTURES:
+        raise ValueError(f"unknown architecture {architecture!r}: {', '.join(ARCHITECTURES)}")
+    size = SIZES.get(dataset)
+    whole = data.load(dataset, device=device, size=size)
+    test = data.load(dataset, split="test", device=device, size=size)
+    n = min(n, MOST.get(dataset, n))
+    parts = data.split_held_out(whole, n, n, seed=seed)
+    shuffle = torch.Generator().manual_seed(seed)
+    networks = []
+    for part, name, start in zip(parts, (architecture, "CNN"), (seed, seed + 1000)):
+        _, channels, side, _ = part.images.shape
+        generator = torch.Generator().manual_seed(start)
+        network = ARCHITECTURES[name](channels, side, len(whole.classes), generator).to(device)
+        with torch.random.fork_rng():
+            torch.manual_seed(start)  # dropout
+            train.fit(
+                network,
+                normalised(part.images),
+                part.labels,
+                steps=classifier_steps,
+                lr=1e-3,
+                precision=precision,
+                seed=start,
+            )
+        networks.append(network.eval())
+    training, test = (
+        data.DataSet(x.name, normalised(x.images), x.labels, x.classes)
+        for x in (y.take(torch.randperm(len(y), generator=shuffle)) for y in (parts[0], test))
+    )
+    return Subject(*networks, training, test, whole.classes)
+
+
+def normalised(images: Tensor) -> Tensor:
+    """[0, 1] -> [-1, 1]"""
+    return 2 * images - 1
+
+
+def as_bytes(images: Tensor) -> Tensor:
+    """[-1, 1] -> 0..255"""
+    return (127.5 * (images + 1)).round().to(torch.uint8)
+
+
+@torch.no_grad()
+def described(network: nn.Module, images: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits [n, classes] and penultimate features [n, d] of images, in evaluation mode."""
+    with inversion.watched(network) as look:
+        parts = [look(some) for some in images.split(500)]
+    return tuple(torch.cat(part) for part in zip(*parts))
+
+
+def trained_generator(
+    of: Subject, *, seed: int, weights: Mapping[str, float], steps: int, precision: str, **settings
+) -> tuple[inversion.Generator, dict[str, list[float]]]:
+    """A generator, trained against the classifier, and its history."""
+    batch, lr = settings.pop("batch"), settings.pop("lr")
+    _, channels, size, _ = of.training.images.shape
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        generator = inversion.Generator(len(of.classes), channels, size, **settings)
+    generator.to(of.training.images.device)
+    history = inversion.invert(
+        of.classifier,
+        generator,
+        steps=steps,
+        weights=weights,
+        lr=lr,
+        batch=batch,
+        dtype=train.PRECISIONS[precision],
+        seed=seed,
+        observe_at=OBSERVED_AT,
+        observed=200,
+    )
+    return generator, history
+
+
+def inverted(
+    dataset: str,
+    seed: int,
+    steps: int,
+    n: int,
+    classifier_steps: int,
+    conditioning: str = "vector-matrix",
+    vector: str = "soft",
+    matrix: str = "row and column",
+    kl: float = 1.0,
+    ce: float = 1.0,
+    cosine: float = 1.0,
+    orthogonality: float = 1.0,
+    generator: int = 0,
+    architecture: str = "regularised CNN",
+    width: int = 32,
+    batch: int = 64,
+    lr: float = 2e-3,
+    fresh: int = 10_000,
+    precision: str = "float32",
+    device: str = "cpu",
+) -> dict:
+    """Invert a classifier, then judge the generator's images.
+
+    Args:
+        seed: draws the training images, the classifier and, with `generator`, the generator;
+            generators of one seed invert the same classifier.
+        kl, ce, cosine, orthogonality: α, β, γ and δ.
+        fresh: images on which the inversion accuracy is measured.
+
+    A generator that diverges, or that no class obeys, has a `failure` and nothing else; one that
+    collapses or does not converge has a `failure` beside its measures.
+    """
+    of = subject(dataset, seed, architecture, n, classifier_steps, precision, device)
+    own = 100 * seed + generator
+    start = time.perf_counter()
+    try:
+        made, history = trained_generator(
+            of,
+            seed=own,
+            weights=dict(zip(TERMS, (kl, ce, cosine, orthogonality))),
+            steps=steps,
+            precision=precision,
+            conditioning=conditioning,
+            vector=vector,
+            matrix=matrix,
+            width=width,
+            batch=batch,
+            lr=lr,
+        )
+    except inversion.Diverged as error:
+        return {"failure": str(error), "diverged": 1}
+    seconds = time.perf_counter() - start
+    samples = inversion.sample(made, of.classifier, fresh, seed=own + 50)
+    by_class = _by_class(samples)
+    good = samples.correct.nonzero()[:, 0]
+    if samples.labels[good].bincount().amax() < 2:
+        return {"failure": inversion.complaint(history), "diverged": 0}
+    kept = good[first_of_each(samples.labels[good], PER_CLASS, len(of.classes))]
+    labels, seen, images = samples.labels[kept], samples.features[kept], samples.images[kept]
+    shown = first_of_each(labels, SHOWN, len(of.classes))
+    test_logits, _ = described(of.classifier, of.test.images[:COMPARED])
+    found = {
+        "failure": inversion.complaint(history) or "",
+        "diverged": 0,
+        "generator_seconds": seconds,
+        "inversion_accuracy": samples.correct.double().mean().item(),
+        "worst_class_accuracy": by_class.min().item(),
+        "confidence": samples.confidence.double().mean().item(),
+        "asked_confidence": samples.vectors.amax(1).double().mean().item(),
+        "test_accuracy": _share(test_logits.argmax(1) == of.test.labels[:COMPARED]),
+        "test_confidence": test_logits.softmax(1).amax(1).double().mean().item(),
+        "images_compared": len(kept),
+        **metrics.diversity(seen, labels, images),
+        "clusters": clusters_by_class(seen, labels, len(of.classes)),
+        **_unlike(of, images, labels),
+        **_convergence(history),
+        **_obeyed(made, of, own + 60),
+        "accuracy_by_class": by_class,
+        "images": as_bytes(images[shown]),
+        "shown_labels": labels[shown],
+    }
+    return found | {f"at_{name}": np.asarray(values) for name, values in history.items()}
+
+
+def first_of_each(labels: Tensor, count: int, classes: int) -> Tensor:
+    """Indices of the first `count` of each class, or as many as there are, class by class."""
+    return torch.cat([(labels == k).nonzero()[:count, 0] for k in range(classes)])
+
+
+def _share(true: Tensor) -> float:
+    return true.double().mean().item()
+
+
+def _by_class(samples: inversion.Samples) -> Tensor:
+    """Inversion accuracy of each class [classes]."""
+    return torch.stack([samples.correct[samples.labels == k].double().mean()
+                        for k in samples.labels.unique()])  # fmt: skip
+
+
+def clusters_by_class(seen: Tensor, labels: Tensor, classes: int) -> list[int]:
+    """Number of clusters in the features of each class; 0 where there are too few images."""
+    groups = [seen[labels == k] for k in range(classes)]
+    return [features.cluster_count(group) if len(group) >= 20 else 0 for group in groups]
+
+
+def _unlike(of: Subject, images: Tensor, labels: Tensor) -> dict[str, float]:
+    """How unlike the training images these are, in the eyes of the oracle: I09's measures.
+
+    Its features are divided by the root mean square of those of the training images, because KID
+    depends on their scale.
+    """
+    _, known = described(of.oracle, of.training.images[:COMPARED])
+    test_images, test_labels = of.test.images[:COMPARED], of.test.labels[:COMPARED]
+    test_logits, test = described(of.oracle, test_images)
+    logits, made = described(of.oracle, images)
+    known, test, made = (x / known.square().mean().sqrt() for x in (known, test, made))
+    return {
+        "oracle_accuracy": _share(logits.argmax(1) == labels),
+        "oracle_test_accuracy": _share(test_logits.argmax(1) == test_labels),
+        "oracle_intra": metrics.diversity(made, labels, images)["intra"],
+        "oracle_test_intra": metrics.diversity(test, test_labels, test_images)["intra"],
+        "kid": metrics.kid(made, known),
+        "test_kid": metrics.kid(test, known),
+        "nearest_auroc": metrics.auroc(
+            metrics.nearest_distance(made, known), metrics.nearest_distance(test, known)
+        ),
+    }
+
+
+def _convergence(history: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    """Steps to an accuracy, and how much steeper than on average it rises at its steepest.
+
+    A run that does not get there counts as its last step. The average is that of the way up, until 95 % of the last accuracy: an accuracy that rises
+    evenly has a jump of 1, one that waits and then rises at once a large one.
+    """
+    step, accuracy = np.asarray(history["step"]), np.asarray(history["accuracy"])
+    top = int(np.flatnonzero(accuracy >= 0.95 * accuracy[-1])[0])
+    slopes = np.diff(accuracy[: top + 1]) / np.diff(step[: top + 1])
+    mean = (accuracy[top] - accuracy[0]) / max(step[top] - step[0], 1)
+    return {
+        "steps_to_half": _first(step, accuracy >= 0.5),
+        "steps_to_95": _first(step, accuracy >= 0.95),
+        "jump": float(slopes.max() / mean) if top and mean > 0 else 1.0,
+    }
+
+
+def _first(step: np.ndarray, reached: np.ndarray) -> float:
+    return float(step[reached][0]) if reached.any() else float(step[-1])
+
+
+def _obeyed(made: inversion.Generator, of: Subject, seed: int, count: int = 500) -> dict:
+    """Whom does the generator obey when its vector names one class and its matrix another? I02."""
+    if made.conditioning != "vector-matrix":
+        return {}
+    device, classes = of.training.images.device, len(of.classes)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        told = torch.arange(count, device=device) % classes
+        other = (told + torch.randint(1, classes, (count,), device=device)) % classes
+        vectors, matrices = made.conditions(told).vectors, made.conditions(other).matrices
+        crossed, blank = (
+            described(
+                of.classifier,
+                inversion.generate(made, inversion.Conditions(told, vectors, matrix)),
+            )[0].argmax(1)
+            for matrix in (matrices, torch.zeros_like(matrices))
+        )
+    return {
+        "follows_matrix": _share(crossed == other),
+        "follows_vector": _share(crossed == told),
+        "accuracy_blank_matrix": _share(blank == told),
+    }
