@@ -26,6 +26,11 @@ def printed(*command: str) -> str:
             ["m = 10,", "m = 100,", "plain", "gram", "lossless, rank 100", "truncated, rank"],
         ),
         (
+            "inversion.py",
+            ["--threads", "1"],
+            ["28 × 28 × 1, straight", "32 × 32 × 3, ours bfloat16", "÷ straightforward", "times as"],
+        ),
+        (
             "minibatch.py",
             ["--threads", "1"],
             ["MLP, 28 × 28 × 1", "ViT, 32 × 32 × 3", "fit bfloat16", "float32 ÷ plain", "once:"],
