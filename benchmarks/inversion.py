@@ -22,6 +22,7 @@ from doing less and from the layout, what "ours bfloat16" adds to it from the pr
 
 import argparse
 import copy
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -72,7 +73,11 @@ def plain_terms(logits: Tensor, features: Tensor, conditions: Conditions) -> lis
 
 
 def plain_inversion(
-    classifier: RegularisedCNN, generator: Generator, *, steps: int, draw=drawn
+    classifier: RegularisedCNN,
+    generator: Generator,
+    *,
+    steps: int,
+    draw: Callable[[Generator], Draw] = drawn,
 ) -> dict[str, list[float]]:
     """The straightforward loop; the terms, the loss and the accuracy of each step."""
     classifier.eval()
@@ -94,7 +99,9 @@ def plain_inversion(
     return history
 
 
-def ours(classifier: nn.Module, generator: Generator, *, steps: int, precision: str):
+def ours(
+    classifier: nn.Module, generator: Generator, *, steps: int, precision: str
+) -> dict[str, list[float]]:
     """`invert`, with as few observations as it can make."""
     return invert(
         classifier,

@@ -380,7 +380,7 @@ def loss_checks(seeds: Sequence[int], n: int = 48, d: int = 12) -> dict[str, lis
 # --- what the features show: chapter 4 ----------------------------------------------------------
 
 PLANE_POINTS = 60  # of each class, in scatter plots
-MESH = 80
+MESH = 120
 TSNE_PER_CLASS = 50
 STRONGEST = 16  # units of a class whose overlap is taken
 PORTRAYED, PORTRAITS = 3, 8  # units shown of either kind, and the images that fire each most
@@ -494,9 +494,8 @@ def _planes(of: Subject, made: Kind, known: Kind, test: Kind) -> dict:
             some = which.take(first_of_each(which.labels, PLANE_POINTS, classes))
             found[f"{name}_plane_{kind}"] = plane.project(some.features).half()
             found[f"{name}_plane_{kind}_labels"] = some.labels.to(torch.uint8)
-        points = torch.cat(
-            [found[f"{name}_plane_{kind}"].float() for kind in ("inverted", "training")]
-        )
+        drawn = {name, "inverted"}  # training images would make the plane of inverted ones too wide
+        points = torch.cat([found[f"{name}_plane_{kind}"].float() for kind in sorted(drawn)])
         xs, ys, regions = features.decision_regions(plane, _head(of), points, resolution=MESH)
         found |= {f"{name}_xs": xs, f"{name}_ys": ys, f"{name}_regions": regions.to(torch.uint8)}
     return found

@@ -1,4 +1,4 @@
-"""The terms of the inversion loss: by hand, by the papers' double sums, and their bounds (I01)."""
+"""The terms of the inversion loss: by hand, by the papers' double sums, their bounds (I01)."""
 
 import math
 
@@ -125,7 +125,8 @@ def test_both_ignore_an_offset_and_the_order_of_images_and_classes():
     expected = kl_divergence(p, logits)
     assert torch.allclose(kl_divergence(p[images][:, classes], moved), expected, rtol=1e-12)
     renamed = classes.argsort()[labels[images]]
-    assert torch.allclose(cross_entropy(moved, renamed), cross_entropy(logits, labels), rtol=1e-12)
+    expected = cross_entropy(logits, labels)
+    assert torch.allclose(cross_entropy(moved, renamed), expected, rtol=1e-12)
 
 
 # --- cosine similarity ---------------------------------------------------------------------------
@@ -185,7 +186,9 @@ def test_both_products_of_features_give_the_same_orthogonality_and_gradient(n, d
     assert torch.allclose(*gradients, rtol=1e-10, atol=1e-14)
 
 
-@pytest.mark.parametrize(("n", "d", "floor"), [(64, 10, 0.084375), (64, 32, 1 / 64), (9, 4, 5 / 36)])
+@pytest.mark.parametrize(
+    ("n", "d", "floor"), [(64, 10, 0.084375), (64, 32, 1 / 64), (9, 4, 5 / 36)]
+)
 def test_orthogonality_is_least_for_a_tight_frame(n, d, floor):  # I01
     assert floor == pytest.approx(1 / d - 1 / n)
     assert orthogonality(harmonic_frame(n, d)).item() == pytest.approx(floor, rel=1e-12)

@@ -7,7 +7,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from lib.models import CNN, MLP, Attention, Block, ViT, count_parameters, matched_width
+from lib.models import (
+    CNN,
+    MLP,
+    Attention,
+    Block,
+    RegularisedCNN,
+    ViT,
+    count_parameters,
+    matched_width,
+)
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -391,3 +400,85 @@ def test_a_match_that_is_impossible_is_refused():
     with pytest.raises(ValueError, match="closest to 260 parameters is 300, at width 3"):
         matched_width(build, 260)
     assert matched_width(build, 260, within=0.2) == matched_width(build, 300) == 3
+
+
+# --- the regularised CNN -------------------------------------------------------------------------
+
+
+def regularised(channels: int, size: int, *, seed: int = 0, **settings) -> RegularisedCNN:
+    settings = {"width": 4, "hidden": 9} | settings
+    return RegularisedCNN(channels, size, 7, generator=seeded(seed), **settings)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [4, 7, 20, 28, 30, 32])
+def test_logits_of_a_regularised_cnn_are_features_and_a_linear_head(channels, size):
+    model, x = regularised(channels, size).eval(), pictures(5, channels, size)
+    features = model.features(x)
+    assert features.shape == (5, 9) and features.std() > 0
+    assert model(x).shape == (5, 7)
+    expected = features @ model.head.weight.T + model.head.bias
+    assert torch.allclose(model(x), expected, atol=1e-6)
+
+
+def test_a_regularised_cnn_in_evaluation_mode_by_hand():
+    model, x = regularised(1, 8).eval(), pictures(5, 1, 8)
+    hidden = x
+    for at, stride, side in ((0, 2, 4), (4, 2, 2), (8, 1, 2)):
+        convolution, norm = model.features[at], model.features[at + 1]
+        with torch.no_grad():
+            norm.running_mean.normal_(generator=seeded(at))
+            norm.running_var.uniform_(0.5, 2, generator=seeded(at))
+        hidden = F.conv2d(hidden, convolution.weight, convolution.bias, stride, padding=1)
+        spread = (norm.running_var + 1e-5).sqrt()
+        hidden = (hidden - norm.running_mean[:, None, None]) / spread[:, None, None]
+        hidden = hidden.clamp(min=0) + 0.2 * hidden.clamp(max=0)
+        assert hidden.shape == (5, convolution.out_channels, side, side)
+    linear = model.features[-3]
+    hidden = hidden.flatten(1) @ linear.weight.T + linear.bias
+    expected = hidden.clamp(min=0) + 0.2 * hidden.clamp(max=0)
+    assert torch.allclose(model.features(x), expected, atol=1e-5)
+
+
+def test_widths_of_a_regularised_cnn_double():
+    model = RegularisedCNN(3, 32)
+    shapes = [tuple(m.weight.shape) for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert shapes == [(32, 3, 4, 4), (64, 32, 4, 4), (128, 64, 3, 3)]
+    assert model.features[-3].weight.shape == (128, 128 * 8 * 8)
+    assert model.head.weight.shape == (10, 128)
+
+
+def test_a_seed_gives_the_same_regularised_cnn_and_another_seed_another():
+    torch.manual_seed(0)
+    first = regularised(1, 8, seed=3)
+    torch.manual_seed(1)
+    again, other = regularised(1, 8, seed=3), regularised(1, 8, seed=4)
+    for key, value in first.state_dict().items():
+        assert torch.equal(value, again.state_dict()[key])
+    x = pictures(2, 1, 8)
+    assert torch.equal(first.eval()(x), again.eval()(x))
+    assert not torch.allclose(first(x), other.eval()(x), atol=1e-3)
+
+
+def test_dropout_and_batch_norm_act_in_training_alone():
+    model, x = regularised(1, 8), pictures(5, 1, 8)
+    torch.manual_seed(0)
+    assert not torch.equal(model(x), model(x))
+    model.eval()
+    assert torch.equal(model(x), model(x))
+    assert torch.allclose(model(x)[:1], model(x[:1]), atol=1e-6)  # whatever else is in the batch
+    without = regularised(1, 8, dropout=0.0)
+    assert torch.equal(without(x), without(x))
+    assert not torch.allclose(without(x)[:2], without(x[:2]), atol=1e-3)
+
+
+def test_every_parameter_of_a_regularised_cnn_gets_a_gradient():
+    model = regularised(1, 8, dropout=0.0)
+    F.cross_entropy(model(pictures(20, 1, 8)), torch.arange(20) % 7).backward()
+    for key, parameter in model.named_parameters():
+        assert parameter.grad.abs().max() > 0 and torch.isfinite(parameter.grad).all(), key
+
+
+def test_a_regularised_cnn_needs_four_pixels():
+    with pytest.raises(ValueError, match="an image of 3 pixels cannot be halved twice"):
+        RegularisedCNN(1, 3)

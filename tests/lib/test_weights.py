@@ -33,7 +33,7 @@ PACKED = {
     "model": lambda state: {"model": state, "loss": [1.0, 0.5], "name": "mine"},
     "parallel": lambda state: {f"module.{name}": value for name, value in state.items()},
     "parallel inside": lambda state: {"model": PACKED["parallel"](state)},
-    "float64": lambda state: {n: v.double() if n != "x" else v for n, v in state.items()},
+    "float64": lambda state: {name: value.double() for name, value in state.items()},
     "ordered": OrderedDict,
 }
 
@@ -82,7 +82,7 @@ def test_code_in_a_checkpoint_is_not_run(path, tmp_path):
     pickle.loads(pickle.dumps(Harmful(victim)))
     assert victim.exists()
     victim.unlink()
-    for content in (Harmful(victim), {"state_dict": network().state_dict(), "x": Harmful(victim)}):
+    for content in (Harmful(victim), {"model": network().state_dict(), "x": Harmful(victim)}):
         for zipped, error in ((True, ValueError), (False, OSError)):
             torch.save(content, path, _use_new_zipfile_serialization=zipped)
             with pytest.raises(error, match="mine.pt"):
@@ -149,7 +149,7 @@ def test_a_changed_weight_is_damage(path):
         load_checkpoint(path, network())
 
 
-@pytest.mark.parametrize("content", [b"some text, and no more of it\n", b"\x89PNG\r\n", b"PK\x03\x04"])
+@pytest.mark.parametrize("content", [b"some text, no more\n", b"\x89PNG\r\n", b"PK\x03\x04"])
 def test_files_of_another_kind_are_named_damaged(path, content):
     path.write_bytes(content)
     with pytest.raises(OSError, match="mine.pt is damaged, or not what torch.save makes"):
