@@ -464,14 +464,3 @@ def difference_at_loss(result: Result, target: float, measure: str = "accuracies
     epochs = result["observed_steps"] / result["steps_per_epoch"]
     shortcut, clean = np.asarray(result[measure], dtype=float).T
     return abs(np.interp(epoch, epochs, shortcut) - np.interp(epoch, epochs, clean))
-
-
-def unavailable(datasets: Sequence[str]) -> dict[str, str]:
-    """{data set: why it cannot be had} for those that are neither here nor to be downloaded."""
-    reasons = {}
-    for name in datasets:
-        try:
-            data.load(name)
-        except OSError as error:
-            reasons[name] = str(error).splitlines()[0]
-    return reasons

@@ -44,14 +44,14 @@ device = "cpu"  # or "cuda"
 
 # %%
 import numpy as np
-import pandas as pd
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from experiments import pages
 from experiments import shortcut_learning as chapter
 from lib import claims, data, models, plots, shortcuts, train
-from lib.results import frame, present, status
+from lib.results import present
 from lib.sweep import grid, sweep
 
 torch.set_num_threads(threads)
@@ -66,7 +66,7 @@ if precision == "auto":
 # %% tags=["hide-input"]
 architectures = ["MLP", "CNN", "ViT"]
 lengths = dict(zip(datasets, epochs, strict=True))
-not_here = chapter.unavailable(datasets) if compute else {}
+not_here = pages.unavailable(datasets) if compute else {}
 where = dict(
     folder=results,
     executor=executor,
@@ -113,28 +113,17 @@ alone = sweep(chapter.patch_alone, grid(dataset=datasets, n=n, seed=seeds), **wh
 
 # %% tags=["hide-input"]
 everything = [*tuning, *fooled, *control, *long, *partly, *faint, *portraits, *alone]
-plots.say(
-    status(everything)
-    + "".join(f"\n\n{data.title(name)} is not here: {why}" for name, why in not_here.items())
-)
+pages.say_status(everything, not_here)
 fooled, control, long, partly, faint = (
     [r for r in present(group) if not r["diverged"]]
     for group in (fooled, control, long, partly, faint)
 )
 portraits, alone = present(portraits), present(alone)
 
-
-def tidy(results):
-    table = frame(results)
-    if len(table):
-        table["data set"] = table["dataset"].map(data.title)
-    return table
-
-
 here = [name for name in datasets if name in {r.parameters["dataset"] for r in fooled}]
 last = here[-1] if here else None
-bait = tidy(fooled)
-plain = tidy(control)
+bait = pages.tidy(fooled)
+plain = pages.tidy(control)
 
 
 def mean(table, column, **which):
@@ -236,7 +225,7 @@ if planted_rows:
 # pixels under the ten patches answers for all images whether it does.
 
 # %% tags=["hide-input"]
-table = tidy(alone)
+table = pages.tidy(alone)
 if len(table):
     by_set = table.groupby("data set", sort=False).mean(numeric_only=True).reset_index()
     plots.table(
@@ -419,7 +408,7 @@ if long:
     )  # fmt: skip
 
 # %% tags=["hide-input"]
-slow = tidy(long)
+slow = pages.tidy(long)
 cells = {} if not long else {
     f"{row.architecture}, {data.title(row.dataset)}": slow[
         slow["architecture"].eq(row.architecture) & slow["dataset"].eq(row.dataset)
@@ -458,7 +447,7 @@ if cells:
 # better than guessing, but the object explains every image.
 
 # %% tags=["hide-input"]
-mixed = tidy(partly)
+mixed = pages.tidy(partly)
 if len(mixed):
     plots.show(
         plots.panels(
@@ -501,7 +490,7 @@ if len(mixed):
 # information; they are only harder to see.
 
 # %% tags=["hide-input"]
-seen = tidy(faint)
+seen = pages.tidy(faint)
 if len(seen):
     seen["patch"] = [
         f"{size} × {size}, " + ("white" if grey == 1 else f"{grey:.0%} grey")
@@ -531,7 +520,7 @@ def evidence(table, measures):
     }
 
 
-injection = tidy(alone)
+injection = pages.tidy(alone)
 definitions = {
     f"{a}, {data.title(d)}": {
         "definition_error": bait[bait["dataset"].eq(d) & bait["architecture"].eq(a)][
@@ -558,14 +547,7 @@ plots.table(
 )
 
 # %% tags=["hide-input"]
-parts = claims.parts_table(verdicts)
-plots.say(
-    "```{dropdown} The evidence: statistic over seeds, 95 % interval, outcome of each test\n"
-    + "\n".join(
-        f"- **{row.claim}**, {row.part}: {row.verdict}. {row.evidence}" for row in parts.itertuples()
-    )
-    + "\n```"
-)
+pages.say_evidence(verdicts)
 
 # %% [markdown]
 # ## What we found beside what the paper says

@@ -52,9 +52,10 @@ import pandas as pd
 import torch
 from scipy.stats import spearmanr
 
+from experiments import pages
 from experiments import shortcut_learning as chapter
 from lib import claims, data, models, plots, train
-from lib.results import frame, present, status
+from lib.results import present
 from lib.sweep import grid, sweep
 
 torch.set_num_threads(threads)
@@ -72,7 +73,7 @@ variants = {
     "ViT, no positions": "ViT no positions",
 }
 lengths = dict(zip(datasets, epochs, strict=True))
-not_here = chapter.unavailable(datasets) if compute else {}
+not_here = pages.unavailable(datasets) if compute else {}
 where = dict(
     folder=results,
     executor=executor,
@@ -124,10 +125,7 @@ paced = sweep(
 
 # %% tags=["hide-input"]
 everything = [*tuning, *fooled, *control, *matched, *ablated, *shifted, *paced]
-plots.say(
-    status(everything)
-    + "".join(f"\n\n{data.title(name)} is not here: {why}" for name, why in not_here.items())
-)
+pages.say_status(everything, not_here)
 fooled, control, matched, ablated, shifted = (
     [r for r in present(group) if not r["diverged"]]
     for group in (fooled, control, matched, ablated, shifted)
@@ -135,14 +133,7 @@ fooled, control, matched, ablated, shifted = (
 paced = present(paced)
 
 
-def tidy(results):
-    table = frame(results)
-    if len(table):
-        table["data set"] = table["dataset"].map(data.title)
-    return table
-
-
-bait, plain = tidy(fooled), tidy(control)
+bait, plain = pages.tidy(fooled), pages.tidy(control)
 here = [name for name in datasets if len(bait) and (bait["dataset"] == name).any()]
 
 
@@ -552,7 +543,7 @@ if len(measured):
 
 # %% tags=["hide-input"]
 blind = {"CNN average circular", "ViT no positions"}
-parts_out = tidy([*fooled, *ablated, *matched])
+parts_out = pages.tidy([*fooled, *ablated, *matched])
 if len(parts_out):
     names = {a: a for a in architectures} | {v: k for k, v in variants.items()}
     names |= {"MLP matched": "MLP, matched", "CNN matched": "CNN, matched"}
@@ -617,13 +608,13 @@ if len(parts_out):
         )
 
 # %% tags=["hide-input"]
-moved = tidy(shifted)
+moved = pages.tidy(shifted)
 ablations = {
     "equal parameters": ("matched", {"MLP": "MLP matched", "CNN": "CNN matched"}),
     **{shown: ("ablated", {v.split()[0]: v}) for shown, v in variants.items()},
     "patches between tokens": ("shifted", {}),
 }
-pool = tidy([*fooled, *ablated, *matched])
+pool = pages.tidy([*fooled, *ablated, *matched])
 cells = []
 for name in here:
     for shown, (kind, replaced) in ablations.items():
@@ -749,14 +740,7 @@ plots.table(
 )
 
 # %% tags=["hide-input"]
-parts = claims.parts_table(verdicts)
-lines = [f"- **{r.claim}**, {r.part}: {r.verdict}. {r.evidence}" for r in parts.itertuples()]
-lines += [f"- **{r.claim}**: {r.evidence}" for r in judged.itertuples() if r.claim in ("S09", "S15")]
-plots.say(
-    "```{dropdown} The evidence: statistic over seeds, 95 % interval, outcome of each test\n"
-    + "\n".join(lines)
-    + "\n```"
-)
+pages.say_evidence(verdicts)
 
 # %% [markdown]
 # ## Where this leaves the two versions of the paper

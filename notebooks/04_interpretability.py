@@ -26,21 +26,21 @@
 
 # %% tags=["parameters"]
 datasets = ["digits"]
-n = 600  # training images of the classifier, where there are so many
+n = 600  # training images of the classifier, if there are so many
 classifier_steps = 150
 steps = 150  # of each generator
-reduced = {"fresh": 1000, "width": 16}  # what the runs of chapter 3 leave out for a quick look
-reduced_look = {"judged": 500, "width": 16}  # the same for the runs of this chapter
+reduced = {"fresh": 1000, "width": 16}  # chapter 3, for a quick look
+reduced_look = {"judged": 500, "width": 16}  # the same for this chapter
 seeds = [10]  # draw of the training images, classifier, generators
 generators = 3  # against the same classifier
 perplexities = [5, 30, 100]  # of t-SNE
-tuning_dataset = "digits"  # the one on which the weights of the loss were chosen, in chapter 3
+tuning_dataset = "digits"  # where chapter 3 chose the weights of the loss
 tuning_seeds = [0]
 tuning_kl = [1.0]
 tuning_cosine = [1.0, 4.0]
 tuning_orthogonality = [1.0, 4.0]
 cosine_weights = [0.0, 4.0, 64.0]
-precision = "auto"  # "float32", "bfloat16" or what the processor is made for
+precision = "auto"  # "float32", "bfloat16" or what the processor has
 results = "_build/results/quick"  # folder of finished runs
 compute = True  # False: only read what is there
 executor = "serial"  # or "loky:2", "dask:tcp://host:port"
@@ -70,7 +70,7 @@ if precision == "auto":
 # that its rule chose. Three of them invert each classifier.
 
 # %% tags=["hide-input"]
-not_here = pages.unavailable(sorted({*datasets, tuning_dataset})) if compute else {}
+not_here = pages.unavailable([*{*datasets, tuning_dataset}]) if compute else {}
 where = dict(
     folder=results,
     executor=executor,
@@ -170,11 +170,11 @@ if datasets == ["digits"]:
 # there; asked on a mesh, it paints its *decision regions* (paper 001, §5.1). The code is short:
 
 # %%
-features_of_a_class = torch.randn(200, 12, generator=torch.Generator().manual_seed(0))
+penultimate = torch.randn(200, 12)
 last_layer = torch.nn.Linear(12, 3)
-plane = features.principal_plane(features_of_a_class)
-points = plane.project(features_of_a_class)  # [200, 2]
-xs, ys, regions = features.decision_regions(plane, last_layer, points, resolution=40)
+plane = features.principal_plane(penultimate)
+points = plane.project(penultimate)  # [200, 2]
+xs, ys, regions = features.decision_regions(plane, last_layer, points)
 
 # %% tags=["hide-input"]
 COLOURS = ListedColormap([*plots.PALETTE][:10])

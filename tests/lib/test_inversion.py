@@ -327,6 +327,16 @@ def test_each_look_has_its_own_features():
             assert torch.equal(look(x)[1], x.flatten(1))
 
 
+def test_of_a_layer_that_is_used_twice_the_last_output_counts():
+    classifier, x = nn.Sequential(nn.Linear(4, 4)), torch.randn(2, 4, generator=seeded(0))
+    inner = classifier[0]
+    classifier.forward = lambda x: inner(inner(x))
+    for layer, expected in (("0", inner(inner(x))), (None, inner(x))):
+        with watched(classifier, layer) as look:
+            for _ in range(2):
+                assert torch.equal(look(x)[1], expected)
+
+
 def test_a_layer_that_does_not_exist_is_refused_with_those_that_do():
     classifier = mixed(CLASSIFIERS["MLP"]())
     before = condition_of(classifier)
@@ -360,8 +370,9 @@ def test_a_layer_that_is_not_used_is_refused():
 
 def test_samples_are_balanced_and_judged_by_the_classifier():
     classifier, generator = CLASSIFIERS["CNN"](), made()
-    found = sample(generator, classifier, 11, seed=0, batch=4)
-    assert found.labels.bincount().tolist() == [4, 4, 3]
+    for seed in range(3):
+        found = sample(generator, classifier, 11, seed=seed, batch=4)
+        assert found.labels.bincount().tolist() == [4, 4, 3]
     assert found.images.shape == (11, 1, 8, 8) and not found.images.requires_grad
     assert torch.equal(found.vectors.argmax(1), found.labels)
     with torch.no_grad():
@@ -369,7 +380,7 @@ def test_samples_are_balanced_and_judged_by_the_classifier():
         assert torch.allclose(found.features, classifier.features(found.images), atol=1e-6)
     assert torch.equal(found.correct, found.logits.argmax(1) == found.labels)
     assert torch.allclose(found.confidence, found.logits.softmax(1).max(1).values)
-    named = sample(generator, classifier, 11, seed=0, batch=4, layer="head")
+    named = sample(generator, classifier, 11, seed=seed, batch=4, layer="head")
     assert torch.equal(named.features, found.logits)
 
 
@@ -457,6 +468,24 @@ def test_terms_are_means_since_the_last_observation(monkeypatch):
         assert history[name][1:] == pytest.approx(expected, rel=1e-5)
 
 
+def test_terms_compare_the_asked_distribution_and_the_features(monkeypatch):
+    given = {}
+    for name in ("kl_divergence", "cross_entropy", "cosine_similarity", "orthogonality"):
+
+        def watch(*tensors, name=name, term=getattr(losses, name)):
+            if torch.is_grad_enabled():  # in a step, not an observation
+                given[name] = tensors
+            return term(*tensors)
+
+        monkeypatch.setattr(losses, name, watch)
+    attacked(CLASSIFIERS["CNN"]())
+    (vectors, logits), (same, labels) = given["kl_divergence"], given["cross_entropy"]
+    assert logits is same and logits.shape == vectors.shape == (6, 3)
+    assert 1 / 3 < vectors.amax() < 1 and torch.equal(vectors.argmax(1), labels)
+    assert given["cosine_similarity"][0] is given["orthogonality"][0]
+    assert given["cosine_similarity"][0].shape == (6, 7)
+
+
 def test_observations_are_those_of_samples_by_hand():
     correct = torch.tensor([[2.0, 0, 0], [0, 1, 0], [0, 1, 0], [3, 0, 0], [0, 0, 0], [0, 4, 0]])
     features = torch.tensor([[1.0, 0], [1, 1], [1, 0], [0, 2], [2, 2], [-3, 0]])
@@ -475,9 +504,12 @@ def test_observations_are_those_of_samples_by_hand():
 
 @pytest.mark.parametrize("name", LOSS_TERMS)
 def test_only_terms_with_a_weight_act(name, monkeypatch):
-    functions = dict(zip(LOSS_TERMS, (
-        "kl_divergence", "cross_entropy", "cosine_similarity", "orthogonality"
-    )))  # fmt: skip
+    functions = {
+        "kl": "kl_divergence",
+        "ce": "cross_entropy",
+        "cosine": "cosine_similarity",
+        "orthogonality": "orthogonality",
+    }
     alone, named = made(), made()
     attacked(CLASSIFIERS["CNN"](), alone, weights={name: 1.0})
     for other in set(LOSS_TERMS) - {name}:
