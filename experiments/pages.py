@@ -1,11 +1,13 @@
 """What the pages of several chapters do with their results."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 
 from lib import claims, data, plots
 from lib.results import Result, frame, status
+from lib.sweep import sweep
 
 
 def unavailable(datasets: Sequence[str]) -> dict[str, str]:
@@ -46,3 +48,14 @@ def say_evidence(verdicts: Sequence[claims.Verdict]) -> None:
         + "\n".join(lines)
         + "\n```"
     )
+
+
+def sweep_groups(
+    function: Callable, groups: Mapping[str, Sequence[Mapping[str, Any]]], **settings: Any
+) -> dict[str, list[Result]]:
+    """One sweep over the runs of all groups, so that workers are never idle; results by group.
+
+    A run that several groups have is made once.  settings: as for `sweep`.
+    """
+    results = iter(sweep(function, [run for runs in groups.values() for run in runs], **settings))
+    return {name: [next(results) for _ in runs] for name, runs in groups.items()}

@@ -115,28 +115,31 @@ ablations = {
 }
 
 
-def inverted(of_seeds=seeds, dataset=datasets, **changes):
+def runs(of_seeds=seeds, dataset=datasets, **changes):
     """Runs of the standard setting, or with some of it changed."""
-    axes = {**standard, **weights, **changes}
-    return sweep(chapter.inverted, grid(dataset=dataset, seed=of_seeds, **axes), **where)
+    return grid(dataset=dataset, seed=of_seeds, **{**standard, **weights, **changes})
 
 
-told = {
-    name: inverted(order_seeds if name in ordered else seeds, **change)
-    for name, change in conditionings.items()
+groups = {
+    **{
+        name: runs(order_seeds if name in ordered else seeds, **change)
+        for name, change in conditionings.items()
+    },
+    **{
+        name: runs(order_seeds if name == "cross-entropy only" else seeds, **change)
+        for name, change in ablations.items()
+    },
+    "by cosine": runs(cosine=cosine_weights),
+    "by kl": runs(kl=kl_weights),
+    "siblings": runs(seeds[:1], generator=list(range(generators))),
+    "other classifiers": runs(dataset=datasets[:1], architecture=other_classifiers),
 }
-trained_on = {
-    name: inverted(order_seeds if name == "cross-entropy only" else seeds, **change)
-    for name, change in ablations.items()
-}
-by_cosine = inverted(cosine=cosine_weights)
-by_kl = inverted(kl=kl_weights)
-siblings = inverted(seeds[:1], generator=list(range(generators)))
-others = inverted(dataset=datasets[:1], architecture=other_classifiers)
+groups = pages.sweep_groups(chapter.inverted, groups, **where)
+told = {name: groups[name] for name in conditionings}
+trained_on = {name: groups[name] for name in ablations}
 
 # %% tags=["hide-input"]
-groups = [*told.values(), *trained_on.values(), by_cosine, by_kl, siblings, others, tuning]
-everything = {str(r.path): r for group in groups for r in group}
+everything = {str(r.path): r for group in [tuning, *groups.values()] for r in group}
 pages.say_status(list(everything.values()), not_here)
 
 
@@ -376,7 +379,7 @@ def portrait(results):
     return rows, titles
 
 
-pictures, titles = portrait(siblings)
+pictures, titles = portrait(groups["siblings"])
 if pictures:
     plots.show(
         plots.image_rows(pictures, titles),
@@ -428,7 +431,7 @@ if len(main):
 # ```
 
 # %% tags=["hide-input"]
-other = measured(others)
+other = measured(groups["other classifiers"])
 if len(other) and here:
     same = main[main["dataset"] == datasets[0]]
     rows = pd.concat([same[same["seed"].isin(other["seed"])], other])
@@ -679,7 +682,7 @@ def asked(row):
     return (row["kl"] * row["asked_confidence"] + row["ce"]) / (row["kl"] + row["ce"])
 
 
-conflict = [measured(by_kl), *(measured(trained_on[k]) for k in list(ablations)[:3]),
+conflict = [measured(groups["by kl"]), *(measured(trained_on[k]) for k in list(ablations)[:3]),
             measured(told["vector-matrix, hot"])]  # fmt: skip
 conflict = pd.concat([part for part in conflict if len(part)]) if len(main) else pd.DataFrame()
 if len(conflict):
@@ -770,7 +773,7 @@ if len(by_terms):
 # Five weights over two decades, the other three held.
 
 # %% tags=["hide-input"]
-swept = measured(by_cosine)
+swept = measured(groups["by cosine"])
 if len(swept):
     long = swept.melt(
         ["cosine", "data set", "seed"], ["intra", "inter", "inversion_accuracy"],

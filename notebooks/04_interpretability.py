@@ -98,27 +98,28 @@ looked = sweep(
     grid(dataset=datasets, seed=seeds, generators=generators, **settings, **reduced_look),
     **where,
 )
-by_cosine = sweep(
+matrices = [
+    dict(conditioning=conditioning, matrix=kind)
+    for conditioning in ("matrix", "vector-matrix")
+    for kind in ("row and column", "row or column")
+]
+groups = pages.sweep_groups(
     chapter.inverted,
-    grid(dataset=datasets, seed=seeds, **{**settings, "cosine": cosine_weights}, **one),
+    {
+        "by cosine": grid(
+            dataset=datasets, seed=seeds, **{**settings, "cosine": cosine_weights}, **one
+        ),
+        "by matrix": [
+            run
+            for change in matrices
+            for run in grid(dataset=datasets, seed=seeds, **{**settings, **change}, **one)
+        ],
+    },
     **where,
 )
-by_matrix = sweep(
-    chapter.inverted,
-    [
-        run
-        for conditioning in ("matrix", "vector-matrix")
-        for kind in ("row and column", "row or column")
-        for run in grid(
-            dataset=datasets, seed=seeds,
-            **{**settings, "conditioning": conditioning, "matrix": kind}, **one,
-        )
-    ],
-    **where,
-)  # fmt: skip
 
 # %% tags=["hide-input"]
-everything = {str(r.path): r for r in [*tuning, *looked, *by_cosine, *by_matrix]}
+everything = {str(r.path): r for group in [tuning, looked, *groups.values()] for r in group}
 pages.say_status(list(everything.values()), not_here)
 looked = present(looked)
 table = pages.tidy(looked)
@@ -310,7 +311,7 @@ if here:
 # weights decide, on 100 images a class.
 
 # %% tags=["hide-input"]
-swept = pages.tidy([r for r in present(by_cosine) if "clusters" in r.scalars])
+swept = pages.tidy([r for r in present(groups["by cosine"]) if "clusters" in r.scalars])
 if len(swept):
     swept["mean clusters"] = [np.mean([k for k in counts if k]) for counts in swept["clusters"]]
     swept["with two"] = [sum(k == 2 for k in counts) for counts in swept["clusters"]]
@@ -373,7 +374,7 @@ if counted:
 # outcome, and the coin has two sides.
 
 # %% tags=["hide-input"]
-tossed = pages.tidy([r for r in present(by_matrix) if "clusters" in r.scalars])
+tossed = pages.tidy([r for r in present(groups["by matrix"]) if "clusters" in r.scalars])
 if len(tossed):
     tossed["with two"] = [sum(k == 2 for k in counts) for counts in tossed["clusters"]]
     tossed["told by"] = tossed["conditioning"] + ", " + tossed["matrix"]
