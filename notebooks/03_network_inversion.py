@@ -423,7 +423,7 @@ if len(main):
 # feature layer, be it from torchvision or a checkpoint of your own:
 #
 # ```python
-# network = weights.load_checkpoint("mine.pt", torchvision.models.resnet18(num_classes=10))
+# network = checkpoints.load_checkpoint("mine.pt", torchvision.models.resnet18(num_classes=10))
 # generator = inversion.Generator(classes=10, channels=3, size=32)
 # inversion.invert(
 #     network, generator, steps=500, weights={"kl": 1, "ce": 1}, layer="avgpool"

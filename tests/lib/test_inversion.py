@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lib import inversion, losses
+from lib.checkpoints import load_checkpoint
 from lib.inversion import (
     CONDITIONINGS,
     LOSS_TERMS,
@@ -27,7 +28,6 @@ from lib.inversion import (
     watched,
 )
 from lib.models import CNN, MLP, RegularisedCNN, ViT
-from lib.weights import load_checkpoint
 
 HISTORY = {
     "step", "accuracy", "worst_class", "confidence", "diversity", "pixel_std", *LOSS_TERMS,
