@@ -196,8 +196,9 @@ def inverted(
     samples = inversion.sample(made, of.classifier, fresh, seed=own + 50)
     by_class = _by_class(samples)
     good = samples.correct.nonzero()[:, 0]
-    if samples.labels[good].bincount().amax() < 2:
-        return {"failure": inversion.complaint(history), "diverged": 0}
+    if samples.labels[good].bincount(minlength=1).amax() < 2:
+        sentence = inversion.complaint(history) or "No class has two images as wanted."
+        return {"failure": sentence, "diverged": 0}
     kept = good[first_of_each(samples.labels[good], PER_CLASS, len(of.classes))]
     labels, seen, images = samples.labels[kept], samples.features[kept], samples.images[kept]
     shown = first_of_each(labels, SHOWN, len(of.classes))
@@ -273,17 +274,18 @@ def _unlike(of: Subject, images: Tensor, labels: Tensor) -> dict[str, float]:
 def _convergence(history: Mapping[str, Sequence[float]]) -> dict[str, float]:
     """Steps to an accuracy, and how much steeper than on average it rises at its steepest.
 
-    A run that does not get there counts as its last step. The average is that of the way up, until 95 % of the last accuracy: an accuracy that rises
-    evenly has a jump of 1, one that waits and then rises at once a large one.
+    A run that does not get there counts as its last step. The way up, until 95 % of the last
+    accuracy, is cut into ten equal parts, so that the noise of single observations does not
+    count as a slope: `jump` is 1 for an even rise and 10 if all of it happens in one part.
     """
     step, accuracy = np.asarray(history["step"]), np.asarray(history["accuracy"])
     top = int(np.flatnonzero(accuracy >= 0.95 * accuracy[-1])[0])
-    slopes = np.diff(accuracy[: top + 1]) / np.diff(step[: top + 1])
-    mean = (accuracy[top] - accuracy[0]) / max(step[top] - step[0], 1)
+    rise = accuracy[top] - accuracy[0]
+    parts = np.diff(np.interp(np.linspace(step[0], step[top], 11), step, accuracy))
     return {
         "steps_to_half": _first(step, accuracy >= 0.5),
         "steps_to_95": _first(step, accuracy >= 0.95),
-        "jump": float(slopes.max() / mean) if top and mean > 0 else 1.0,
+        "jump": float(10 * parts.max() / rise) if top and rise > 0 else 1.0,
     }
 
 
@@ -342,9 +344,8 @@ def chosen_weights(results: Sequence[Result]) -> dict[str, float]:
 
 def loss_checks(seeds: Sequence[int], n: int = 48, d: int = 12) -> dict[str, list[float]]:
     """The terms of the loss against their formulas written out, on random input: I01."""
-    found: dict[str, list[float]] = {
-        name: [] for name in ("largest_deviation", "cosine_above_bound", "orthogonality_above_floor")
-    }
+    names = ("largest_deviation", "cosine_above_bound", "orthogonality_above_floor")
+    found: dict[str, list[float]] = {name: [] for name in names}
     for seed in seeds:
         random = np.random.default_rng(seed)
         rows, logits = random.normal(size=(n, d)), random.normal(size=(n, d))
@@ -494,7 +495,7 @@ def _planes(of: Subject, made: Kind, known: Kind, test: Kind) -> dict:
             some = which.take(first_of_each(which.labels, PLANE_POINTS, classes))
             found[f"{name}_plane_{kind}"] = plane.project(some.features).half()
             found[f"{name}_plane_{kind}_labels"] = some.labels.to(torch.uint8)
-        drawn = {name, "inverted"}  # training images would make the plane of inverted ones too wide
+        drawn = {name, "inverted"}  # training images would make the other plane too wide
         points = torch.cat([found[f"{name}_plane_{kind}"].float() for kind in sorted(drawn)])
         xs, ys, regions = features.decision_regions(plane, _head(of), points, resolution=MESH)
         found |= {f"{name}_xs": xs, f"{name}_ys": ys, f"{name}_regions": regions.to(torch.uint8)}

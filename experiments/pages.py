@@ -38,7 +38,7 @@ def tidy(results: Sequence[Result]) -> pd.DataFrame:
 
 
 def say_evidence(verdicts: Sequence[claims.Verdict]) -> None:
-    """Show, folded away, the statistic of every test with its interval, by part where it has any."""
+    """Show, folded away, the statistic of every test with its interval, by part if it has any."""
     parts = claims.parts_table(verdicts)
     whole = claims.table([verdict for verdict in verdicts if not verdict.parts])
     lines = [f"- **{r.claim}**, {r.part}: {r.verdict}. {r.evidence}" for r in parts.itertuples()]

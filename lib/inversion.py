@@ -128,7 +128,11 @@ class Generator(nn.Module):
         small, joined = _halved(classes, 2), _halved(size, classes)
         self.early = nn.Sequential(
             *_layer(nn.ConvTranspose2d(latent + told, width, small), dropout),
-            *(block for _ in _doublings(small, classes) for block in _double(width, width, dropout)),
+            *(
+                block
+                for _ in _doublings(small, classes)
+                for block in _double(width, width, dropout)
+            ),
         )
         extra = 1 if "matrix" in conditioning else 0
         half = max(1, width // 2)
@@ -208,8 +212,8 @@ def watched(classifier: nn.Module, layer: str | None = None) -> Iterator[Look]:
     """Freeze a classifier, in evaluation mode, and read its features along with its logits.
 
     layer: the name of a submodule, as in `named_modules()`, whose output is the features; `None`
-    takes what enters the last linear layer, the "features across the last fully connected
-    layers" of papers 001 and 002. Afterwards the classifier is as it was.
+    takes what enters the linear layer that is called last, the "features across the last fully
+    connected layers" of papers 001 and 002. Afterwards the classifier is as it was.
 
     Yields look(images [n, ...]) -> (logits [n, classes], features [n, d]).
 
@@ -218,14 +222,17 @@ def watched(classifier: nn.Module, layer: str | None = None) -> Iterator[Look]:
     tapped, take = _tapped(classifier, layer)
     seen: list[Tensor] = []
     trained = [p for p in classifier.parameters() if p.requires_grad]
-    hook = tapped.register_forward_hook(lambda _, x, y: seen.append(take(x, y)))
+    hooks = [
+        module.register_forward_hook(lambda _, x, y: seen.append(take(x, y))) for module in tapped
+    ]
 
     def look(images: Tensor) -> tuple[Tensor, Tensor]:
         seen.clear()
         logits = classifier(images)
         if not seen:
-            raise LookupError(f"the classifier has the layer {layer!r}, but does not use it")
-        return logits, seen.pop().flatten(1)
+            unused = f"its layer {layer!r}" if layer else "a linear layer"
+            raise LookupError(f"the classifier does not call {unused}")
+        return logits, seen[-1].flatten(1)
 
     try:
         with _modes_kept(classifier):
@@ -234,7 +241,8 @@ def watched(classifier: nn.Module, layer: str | None = None) -> Iterator[Look]:
                 parameter.requires_grad_(False)
             yield look
     finally:
-        hook.remove()
+        for hook in hooks:
+            hook.remove()
         for parameter in trained:
             parameter.requires_grad_(True)
 
@@ -250,15 +258,16 @@ def _modes_kept(network: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _tapped(classifier: nn.Module, layer: str | None) -> tuple[nn.Module, Callable]:
+def _tapped(classifier: nn.Module, layer: str | None) -> tuple[list[nn.Module], Callable]:
+    """The layers to listen to, and what to take of (inputs, output); the last call counts."""
     modules = {name: module for name, module in classifier.named_modules() if name}
     if layer is None:
         linear = [module for module in classifier.modules() if isinstance(module, nn.Linear)]
         if linear:
-            return linear[-1], lambda x, y: x[0]
+            return linear, lambda x, y: x[0]
         wanted = "linear layer, so its feature layer must be named"
     elif layer in modules:
-        return modules[layer], lambda x, y: y
+        return [modules[layer]], lambda x, y: y
     else:
         wanted = f"layer {layer!r}"
     raise LookupError(f"the classifier has no {wanted}; its layers: {', '.join(modules)}")
@@ -357,7 +366,8 @@ def invert(
         lr: of Adam.  layer: see `watched`.
         dtype: of activations and products; weights, batch statistics and losses stay float32.
         observe_at, observed: after these steps, and at the start and the end, so many fresh
-            images are sampled and judged by the classifier.
+            images are sampled and judged by the classifier. They are drawn from the random numbers
+            of the run, so that a run observed at other steps is another run.
 
     Returns:
         the history, one value an observation: "step"; "accuracy", the inversion accuracy, and
@@ -370,7 +380,7 @@ def invert(
         Diverged: the loss is not finite; the message names the step.
         LookupError: the classifier has no such layer.
         ValueError: the classifier does not take the images or has other classes than the
-            generator; an unknown term; or no step to take.
+            generator; an unknown term; no step to take; or fewer than two observed images a class.
     """
     unknown = weights.keys() - set(LOSS_TERMS)
     if unknown or not any(weights.values()) or steps < 1:
@@ -378,6 +388,8 @@ def invert(
             f"weights {dict(weights)} in {steps} steps: at least one step and one weight that is "
             f"not 0 are needed, of {', '.join(LOSS_TERMS)}"
         )
+    if observed < 2 * generator.classes:
+        raise ValueError(f"{observed} observed images are not two of each class")
     device = next(generator.parameters()).device
     generator.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(generator.parameters(), lr=lr, fused=True)
@@ -389,7 +401,10 @@ def invert(
 
         def observe(step: int) -> None:
             labels = torch.arange(observed, device=device) % generator.classes
-            found = _observation(_sample(generator, look, labels, observed))
+            samples = _sample(generator, look, labels, observed)
+            if not torch.isfinite(samples.logits).all():
+                raise Diverged(f"outputs are not finite after step {step}: lower the learning rate")
+            found = _observation(samples)
             terms = torch.stack(since).mean(0).tolist() if since else [float("nan")] * 4
             for name, value in {"step": step, **found, **dict(zip(LOSS_TERMS, terms))}.items():
                 history[name].append(value)
@@ -471,7 +486,7 @@ def _require_fit(look: Look, generator: Generator, device: torch.device) -> None
         images = _images_of(generator, device)
         try:
             logits, features = look(images)
-        except (RuntimeError, ValueError) as error:
+        except (RuntimeError, ValueError, AssertionError) as error:
             raise ValueError(
                 f"the classifier does not take images {list(images.shape[1:])}: {error}"
             ) from error
@@ -489,10 +504,11 @@ def _images_of(generator: Generator, device: torch.device) -> Tensor:
 
 
 def _require_finite(terms: list[Tensor], step: int) -> None:
+    """terms: of the last steps until now."""
     finite = torch.isfinite(torch.stack(terms)).all(1)
     if not finite.all():
         first = step - len(terms) + int((~finite).nonzero()[0]) + 1
-        raise Diverged(f"the inversion loss is not finite at step {first}: lower the learning rate")
+        raise Diverged(f"the loss is not finite at step {first}: lower the learning rate")
 
 
 def _require_one_of(name: str, value: str, known: Sequence[str]) -> None:

@@ -30,10 +30,11 @@ def cosine_similarity(features: Tensor) -> Tensor:
     """L_Cosine = 1/(N(N−1)) Σ_{i≠j} cos θᵢⱼ, in [−1/(N−1), 1] (paper 001, §3.3).
 
     features: [n, d], n ≥ 2. The sum of all cosines is the squared norm of the sum of the unit
-    vectors, so no N × N matrix is needed.
+    vectors, so no N × N matrix is needed. A row of zeros has the cosine 0 with every other.
     """
     n = _require_pairs(features)
-    return (unit(features).sum(0).square().sum() - n) / (n * (n - 1))
+    with_direction = (features != 0).any(1).sum()
+    return (unit(features).sum(0).square().sum() - with_direction) / (n * (n - 1))
 
 
 def orthogonality(features: Tensor) -> Tensor:
@@ -50,8 +51,9 @@ def orthogonality(features: Tensor) -> Tensor:
 
 
 def unit(features: Tensor) -> Tensor:
-    """Rows [n, d] divided by their norms; a row of zeros stays as it is."""
-    return F.normalize(features, dim=1, eps=1e-12)
+    """Rows [n, d] divided by their norms; a row of zeros stays as it is, with gradient 1."""
+    norms = features.norm(dim=1, keepdim=True)
+    return features / norms.where(norms > 0, 1)
 
 
 def _require_like(conditioning: Tensor, logits: Tensor) -> None:

@@ -112,7 +112,15 @@ def test_a_plateau_and_a_sudden_rise_have_a_large_jump():
     found = curve([0.1] * 10 + [1.0] * 5)
     assert found["jump"] == pytest.approx(10)  # 0.9 in the last of ten intervals
     assert found["steps_to_half"] == found["steps_to_95"] == 100
-    assert curve([0.1] * 20 + [1.0])["jump"] == pytest.approx(20)
+    assert curve([0.1] * 20 + [1.0])["jump"] == pytest.approx(10)  # the most there can be
+
+
+def test_the_noise_of_single_observations_is_no_jump():
+    random = np.random.default_rng(0)
+    step = [0, *(k for k in chapter.OBSERVED_AT if k <= 500)]
+    even = 0.1 + 0.8 * np.array(step) / 500
+    noisy = even + random.normal(0, 0.03, len(step))
+    assert curve(noisy.tolist(), step)["jump"] < 3
 
 
 def test_what_comes_after_the_rise_does_not_count():
@@ -275,8 +283,26 @@ def test_whom_a_generator_obeys(monkeypatch):
     }  # fmt: skip
 
 
+def test_a_generator_that_nobody_obeys_is_a_failure(monkeypatch):
+    class Wrong(inversion.Samples):
+        correct = property(lambda self: torch.zeros_like(self.labels, dtype=torch.bool))
+
+    taken = inversion.sample
+    monkeypatch.setattr(
+        inversion, "sample", lambda *given, **settings: Wrong(**vars(taken(*given, **settings)))
+    )
+    found = run()
+    assert set(found) == {"failure", "diverged"} and found["diverged"] == 0
+    assert found["failure"].startswith("The generator has")
+
+
+def test_a_run_that_diverges_in_its_last_step_is_a_failure():
+    found = run(lr=1e30, steps=1)
+    assert set(found) == {"failure", "diverged"} and found["diverged"] == 1
+
+
 def test_a_run_that_diverges_is_a_failure():
     found = run(lr=1e30)
     assert set(found) == {"failure", "diverged"} and found["diverged"] == 1
-    assert "not finite at step 2: lower the learning rate" in found["failure"]
+    assert "not finite after step 1: lower the learning rate" in found["failure"]
     split_values(found, "inverted")

@@ -356,11 +356,30 @@ def test_without_a_linear_layer_the_layer_must_be_named():
     assert logits.shape == features.shape == (2, 3)
 
 
+class HeadFirst(nn.Module):
+    """It registers its last layer first."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.body = nn.Linear(5, 3), nn.Linear(64, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x.flatten(1)).relu())
+
+
+def test_the_last_linear_layer_is_the_one_called_last():
+    classifier, images = HeadFirst(), torch.rand(4, 1, 8, 8)
+    with watched(classifier) as look:
+        logits, features = look(images)
+    assert features.shape == (4, 5)
+    assert torch.equal(classifier.head(features), logits)
+
+
 def test_a_layer_that_is_not_used_is_refused():
     classifier = easy()
     classifier.forward = lambda x: x.flatten(1) @ classifier[1].weight.T
     before = condition_of(classifier)
-    with pytest.raises(LookupError, match="has the layer '1', but does not use it"):
+    with pytest.raises(LookupError, match="does not call its layer '1'"):
         attacked(classifier, layer="1")
     assert condition_of(classifier) == before
 
@@ -631,6 +650,16 @@ class Single(nn.Module):
         return self.head(x.flatten(1)).squeeze(1)
 
 
+class Picky(nn.Sequential):
+    """It asserts its size, as torchvision's vision transformers do."""
+
+    def __init__(self):
+        super().__init__(nn.Linear(64, 3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise AssertionError("the height is wrong")
+
+
 @pytest.mark.parametrize(
     ("classifier", "settings", "message"),
     [
@@ -643,6 +672,8 @@ class Single(nn.Module):
         (easy(4), {}, r"output is \[4\] an image; the generator was made for 3 classes"),
         (Single(), {}, r"output is \[\] an image; the generator was made for 3 classes"),
         (easy(), {"batch": 1}, "n of at least 2"),
+        (easy(), {"observed": 5}, "5 observed images are not two of each class"),
+        (Picky(), {}, r"does not take images \[1, 8, 8\]: the height is wrong"),
     ],
 )
 def test_what_cannot_be_inverted_is_refused(classifier, settings, message):
@@ -688,6 +719,11 @@ def test_an_absurd_learning_rate_diverges():
     assert condition_of(classifier) == before
     assert torch.equal(torch.get_rng_state(), state)
     assert issubclass(Diverged, ArithmeticError)
+
+
+def test_a_run_whose_last_step_breaks_the_generator_has_diverged():
+    with pytest.raises(Diverged, match="not finite after step 1"):
+        attacked(steps=1, lr=1e30)
 
 
 def test_divergence_is_noticed_within_a_hundred_steps():

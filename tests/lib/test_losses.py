@@ -244,6 +244,20 @@ def test_a_row_of_zeros_gives_a_finite_value_and_gradient(term, n, d):
     assert math.isfinite(value.item()) and torch.isfinite(features.grad).all()
 
 
+def test_a_row_of_zeros_has_a_cosine_of_0_with_every_other():
+    assert cosine_similarity(torch.zeros(4, 3)).item() == 0
+    features = exact([1.0, 0.0], [0.0, 0.0], [1.0, 1.0])
+    assert cosine_similarity(features).item() == pytest.approx(1 / 3 / 2**0.5, rel=1e-12)
+
+
+def test_the_gradient_at_a_row_of_zeros_is_moderate():
+    features = torch.zeros(3, 2, dtype=torch.float64)
+    features[0] = torch.tensor([1.0, 2.0])
+    features.requires_grad_(True)
+    (cosine_similarity(features) + orthogonality(features)).backward()
+    assert features.grad.abs().max() < 10
+
+
 def test_unit_rows():
     rows = unit(exact([3.0, 4.0], [0.0, 0.0], [-1e-6, 0.0]))
     assert torch.allclose(rows, exact([0.6, 0.8], [0.0, 0.0], [-1.0, 0.0]), rtol=1e-12)
