@@ -659,7 +659,7 @@ if len(by_conditioning):
     plots.say(
         "Steps until half of the images are right: "
         + "; ".join(pace(title) for title in here)
-        + ". Steepest slope over mean slope on the way up, which is 1 for an even rise and large for "
+        + ". Steepest slope over mean slope on the way up, cut into ten parts, 1 for an even rise and 10 for "
         "a plateau that ends in a jump: "
         + "; ".join(f"**{title}** {jumps(title)}" for title in here)
         + "."
