@@ -567,12 +567,43 @@ if here:
             f"is soft, by {spoken(hot)} if it is one-hot. A vector beside the matrix changes it by "
             f"{spoken(both)} if it is soft, by {spoken(both_hot)} if it is one-hot."
         )
+    kept = "; ".join(
+        f"{np.mean(hot) / np.mean(soft):.0%} ({title})"
+        for title in here
+        for soft, hot in [
+            [
+                difference(by_conditioning, "conditioning of", name, "label", "intra", title)
+                for name in ("vector", "vector, hot")
+            ]
+        ]
+        if len(soft) and len(hot) and np.mean(soft) > 0
+    )
     plots.say(
         "What a vector adds to the diversity, with its 95 % interval over seeds:\n\n"
         + "\n".join(lines)
-        + "\n\nWhere the one-hot vector adds nothing, it is not the *form* of the conditioning that "
-        "makes images diverse but the *doubt* it asks for: images near the borders between classes "
-        "come in more directions than images deep inside one."
+        + "\n\nOf the diversity that a soft vector adds to a label, a one-hot vector adds this share: "
+        + kept
+        + ". The rest is not the *form* of the conditioning but the *doubt* it asks for: images near "
+        "the borders between classes come in more directions than images deep inside one."
+    )
+
+# %% tags=["hide-input"]
+if len(by_conditioning):
+    failed = by_conditioning[by_conditioning["failure"] != ""]
+    counts = failed["conditioning of"].value_counts()
+    plots.say(
+        "`inversion.complaint` says in one sentence when a generator has collapsed or not converged. "
+        + (
+            "Here it speaks up for "
+            + ", ".join(
+                f"{count} of {(by_conditioning['conditioning of'] == name).sum()} runs told by {name}"
+                for name, count in counts.items()
+            )
+            + f"; for example: *{failed['failure'].iloc[0]}* With soft vectors the two largest entries "
+            "are often nearly equal, and the label hangs on which of them is larger."
+            if len(failed)
+            else "None of these runs gave it a reason."
+        )
     )
 
 # %% [markdown]
@@ -759,11 +790,18 @@ if len(by_terms):
         f"{terms_mean('pixel_std', 'all four terms', title):.2f}."
         for title in here
     ]
+    lost = "; ".join(
+        f"{title}: {terms_mean('intra', 'all four terms', title):.2f} with all terms, "
+        f"{terms_mean('intra', 'no orthogonality', title):.2f} without orthogonality, "
+        f"{terms_mean('intra', 'no cosine', title):.2f} without the cosine term"
+        for title in here
+    )
     plots.say(
         "A *collapse* would be one image a class: a Vendi score of 1 and pixels that do not vary.\n\n"
         + "\n".join(lines)
         + "\n\nWhere features are alike and pixels are not, the generator has not collapsed in pixels: "
-        "its images differ in what the classifier does not look at."
+        "its images differ in what the classifier does not look at. The papers credit the cosine term "
+        f"with the diversity within a class; it is, for {lost}."
     )
 
 # %% [markdown]
@@ -1002,11 +1040,9 @@ pages.say_evidence(verdicts)
 #   from what its softness does.
 # - **Confidence is set, not found** ({numref}`fig-confidence`), and with it how much of the class an
 #   image carries for others ({numref}`tab-unlike`).
-# - **Diversity has a price in accuracy**, and the weight that buys most of it is that of the
-#   orthogonality term ({numref}`fig-weights`, {numref}`fig-terms`), not the cosine term that the papers
-#   name.
-# - **Told twice, the generator still reads the vector** ({numref}`tab-obeyed`): a blank matrix does
-#   not take all of its accuracy away.
+# - **Diversity has a price in accuracy** ({numref}`fig-weights`), and {numref}`fig-terms` says which
+#   term buys it.
+# - **Told twice, whom does the generator obey?** {numref}`tab-obeyed` crosses vector and matrix.
 #
 # Ours, since the papers give none of them: layers, widths and dropout of generator and classifier,
 # Adam's rate, all weights, the number of steps. The bound of the

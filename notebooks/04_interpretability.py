@@ -597,11 +597,11 @@ pages.say_evidence(verdicts)
 # %% [markdown]
 # ## What we found beside what the paper says
 #
-# - **A plane is a poor window** on ten classes: {numref}`tab-planes` says how many images the drawn
-#   regions are right about.
-# - **Count clusters in the features.** The same procedure gives other numbers on the maps
-#   ({numref}`tab-clusters`), and these change with the perplexity.
-# - **A coin makes two clusters** ({numref}`fig-coin`): row *or* column is a hidden label.
+# - **How good a window a plane is** has a number: for how many images the drawn regions are right
+#   ({numref}`tab-planes`).
+# - **Count clusters in the features.** What the same procedure counts on the maps stands beside it
+#   ({numref}`tab-clusters`).
+# - **A coin can make two clusters** ({numref}`fig-coin`): row *or* column is a hidden label.
 # - **Different units fire, but a detector needs a baseline** ({numref}`tab-detectors`).
-# - **A generator has a handwriting** ({numref}`tab-probe`): what one generator finds is a part of what
-#   the classifier would accept, which is why the papers' figures need several.
+# - **Generators have a handwriting**, as far as a linear probe can read it ({numref}`tab-probe`): what
+#   one of them finds is a part of what the classifier would accept, which is why one needs several.
