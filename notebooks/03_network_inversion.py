@@ -284,8 +284,8 @@ for which in inversion.MATRICES:
 #
 # $$\begin{aligned}
 #   \mathcal L_\text{Inv} = {} & \alpha \, D_\text{KL}(P \Vert Q) - \beta \log Q(y) \\
-#   & + \frac{\gamma}{N(N-1)} \sum_{i \ne j} \cos \theta_{ij}
-#   + \frac{\delta}{N^2} \sum_{i,j} (G_{ij} - \delta_{ij})^2 ,
+#   & + \frac{\gamma}{N(N-1)} \sum_{i \ne j} \cos \theta_{ij} \\
+#   & + \frac{\delta}{N^2} \sum_{i,j} (G_{ij} - \delta_{ij})^2 ,
 # \end{aligned}$$ (eq-inversion)
 #
 # where $Q$ is the classifier's output, $y$ the arg-max of $P$, $\theta_{ij}$ the angle between the
