@@ -434,9 +434,8 @@ if len(overlaps):
     )  # fmt: skip
 
 # %% [markdown]
-# What are these units? Below are the three that fire most on inverted images compared with training
-# images, and the three with the opposite preference, each with the images, of both kinds together,
-# that fire it most.
+# What are these units? First the three that prefer training images most, then the three that prefer
+# inverted images, each with the images, of both kinds together, that fire it most.
 
 # %% tags=["hide-input"]
 def portraits(result):
@@ -489,7 +488,7 @@ if here:
 # If units differ, they can raise an alarm. The paper says that they *could* be used for that. Our
 # detector has seen no inverted image: its autoencoder is fitted to training images only, and its
 # score is how improbable it is that these units fire, given how often each fires on training images
-# of the class that the classifier names. Three simpler scores, which need no autoencoder or no units,
+# of the class that the classifier names. Three simpler scores, which do not ask which units fire,
 # stand beside it.
 
 # %% tags=["hide-input"]
