@@ -1,5 +1,6 @@
-"""Tests that compute do so on one thread: their tensors are too small to be shared."""
+"""What all tests need: one thread, as their tensors are too small to share, and interrupts."""
 
+import signal
 import sys
 from collections.abc import Iterator
 
@@ -17,3 +18,9 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def interrupts_reach_children() -> None:
+    """A shell's background job ignores interrupts, and so would the programs that tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
