@@ -42,7 +42,7 @@ def say_evidence(verdicts: Sequence[claims.Verdict]) -> None:
     parts = claims.parts_table(verdicts)
     whole = claims.table([verdict for verdict in verdicts if not verdict.parts])
     lines = [f"- **{r.claim}**, {r.part}: {r.verdict}. {r.evidence}" for r in parts.itertuples()]
-    lines += [f"- **{r.claim}**: {r.evidence}" for r in whole.itertuples()]
+    lines += [f"- **{r.claim}**: {r.evidence or r.notes}" for r in whole.itertuples()]
     plots.say(
         "```{dropdown} The evidence: statistic over seeds, 95 % interval, outcome of each test\n"
         + "\n".join(lines)

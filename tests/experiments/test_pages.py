@@ -47,3 +47,4 @@ def test_the_evidence_is_listed_by_part_where_there_are_parts(said):
     lines = [line for line in said[0].splitlines() if line.startswith("- ")]
     assert [line.split("**")[1] for line in lines] == ["I08", "I28"]
     assert "MNIST: REPRODUCED" in lines[0]
+    assert "no threshold" in lines[1]
