@@ -948,8 +948,8 @@ if len(main):
         )
         + (
             f" On {', '.join(near)} inverted images are *nearer* to a training image than test images "
-            "are, in these features: images that excite a network little lie near the middle of its "
-            "feature space. Distance alone is a poor judge of strangeness there."
+            "are, in these features. Whether images that excite a network little lie near the middle of "
+            "its feature space was not measured; but distance alone is a poor judge there."
             if near
             else ""
         )
