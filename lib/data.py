@@ -7,6 +7,9 @@
 A name is one of `KNOWN`, or the path of a folder with `train/<class>/*` and `test/<class>/*`
 images. Files are looked for under `root`, else the folder named by the environment variable
 WWR_DATA, else `data/` in the repository.
+
+What is known of a data set is one row of the table `KNOWN`: to add one, write the function that
+reads it and its row.
 """
 
 from __future__ import annotations
@@ -14,27 +17,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import hashlib
-import io
 import os
-import re
-import struct
-import tarfile
-import tempfile
-import warnings
-import zipfile
-import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
-KNOWN = ("digits", "mnist", "fashion-mnist", "svhn", "cifar10", "cifar10-jpeg", "fashion-mnist-900")
+from lib import images
 
 # Two-class labellings: the first group becomes label 0, the second label 1.
 SCHEMES: dict[str, dict[str, tuple[str, ...]]] = {
@@ -101,24 +94,18 @@ def load(
 ) -> DataSet:
     """One split of a data set.
 
-    name: one of `KNOWN` or the path of an image folder.  split: "train" or "test".
+    name: a key of `KNOWN` or the path of an image folder.  split: "train" or "test".
     size: resize to size x size pixels (bilinear, antialiased); None keeps the size it has.
     Raises FileNotFoundError (missing files), OSError (damaged files), ValueError (a wrong name,
     split or folder layout), each in one sentence.
     """
     if split not in ("train", "test"):
         raise ValueError(f"split must be 'train' or 'test', not {split!r}.")
-    if name == "digits":
-        dataset = _digits(split)
-    elif name in _TORCHVISION:
-        dataset = _from_torchvision(name, split, _root(root))
-    elif name == "cifar10-jpeg":
-        dataset = _cifar10_jpeg(split, _root(root))
-    elif name == "fashion-mnist-900":
-        dataset = _fashion_mnist_900(split, _root(root))
-    elif Path(name).expanduser().is_dir():
-        folder = Path(name).expanduser()
-        dataset = _from_folder(folder, split, folder.resolve().name)
+    folder = Path(name).expanduser()
+    if name in KNOWN:
+        dataset = KNOWN[name].read(split, _root(root))
+    elif folder.is_dir():
+        dataset = _labelled(folder.resolve().name, images.read_folder(folder, split))
     else:
         raise ValueError(
             f"There is no data set and no folder called {name!r}: known names are "
@@ -132,7 +119,42 @@ def load(
 
 def title(name: str) -> str:
     """How a data set is called in figures and tables: "cifar10-jpeg" -> "CIFAR-10 (JPEG)"."""
-    return _TITLES.get(name) or (_TORCHVISION[name][0] if name in _TORCHVISION else Path(name).name)
+    return KNOWN[name].title if name in KNOWN else Path(name).name
+
+
+def side(name: str) -> int | None:
+    """Pixels to which networks with patches or strides see the images; None: as they are."""
+    return KNOWN[name].side if name in KNOWN else None
+
+
+def unavailable(names: Sequence[str]) -> dict[str, str]:
+    """{data set: why it cannot be had} for those that are neither here nor to be downloaded."""
+    reasons = {}
+    for name in names:
+        try:
+            load(name)
+        except (OSError, ValueError) as error:
+            reasons[name] = str(error).splitlines()[0]
+    return reasons
+
+
+def two_classes(
+    dataset: DataSet, name: str, scheme: str | Mapping[str, Sequence[str]] | None = None
+) -> DataSet:
+    """The set with two classes: by the scheme, by that of its row, or as it is if it has two.
+
+    Raises ValueError when it has more than two and no scheme is known for it.
+    """
+    if scheme is None and name in KNOWN:
+        scheme = KNOWN[name].scheme
+    if scheme is not None:
+        return relabel(dataset, scheme)
+    if len(dataset.classes) == 2:
+        return dataset
+    raise ValueError(
+        f"{dataset.name} has {len(dataset.classes)} classes: name a scheme that makes two of them "
+        f"({', '.join(SCHEMES)}), or give {{name: its classes, name: its classes}}."
+    )
 
 
 def relabel(dataset: DataSet, scheme: str | Mapping[str, Sequence[str]]) -> DataSet:
@@ -216,7 +238,9 @@ def split_held_out(
 
 def _digits(split: str) -> DataSet:
     """scikit-learn's 1,797 digits, 8 x 8: 120 of each class to train on (1,200), 597 to test."""
-    from sklearn.datasets import load_digits  # slow to import, and only this set needs it
+    from sklearn.datasets import (
+        load_digits,  # slow to import, and only this set needs it
+    )
 
     pixels, labels = load_digits(return_X_y=True)
     random = np.random.RandomState(0)
@@ -232,17 +256,15 @@ _TEN_DIGITS = tuple("0123456789")
 _IDX_FILES = tuple(
     f"{part}-{kind}-ubyte" for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
 )
-# name: (display name, class in torchvision.datasets, files below the root)
+# name: (class in torchvision.datasets, files below the root)
 _TORCHVISION = {
-    "mnist": ("MNIST", "MNIST", tuple(f"MNIST/raw/{f}" for f in _IDX_FILES)),
+    "mnist": ("MNIST", tuple(f"MNIST/raw/{f}" for f in _IDX_FILES)),
     "fashion-mnist": (
-        "Fashion-MNIST",
         "FashionMNIST",
         tuple(f"FashionMNIST/raw/{f}" for f in _IDX_FILES),
     ),
-    "svhn": ("SVHN", "SVHN", ("train_32x32.mat", "test_32x32.mat")),
+    "svhn": ("SVHN", ("train_32x32.mat", "test_32x32.mat")),
     "cifar10": (
-        "CIFAR-10",
         "CIFAR10",
         tuple(f"cifar-10-batches-py/{f}" for f in [f"data_batch_{i}" for i in range(1, 6)])
         + ("cifar-10-batches-py/test_batch", "cifar-10-batches-py/batches.meta"),
@@ -250,14 +272,11 @@ _TORCHVISION = {
 }
 
 
-_TITLES = {"cifar10-jpeg": "CIFAR-10 (JPEG)", "fashion-mnist-900": "Fashion-MNIST (900)"}
-
-
 def _from_torchvision(name: str, split: str, root: Path) -> DataSet:
     """A set that torchvision knows; downloaded into `root` only when its files are missing."""
     from torchvision import datasets  # slow to import
 
-    shown, class_name, files = _TORCHVISION[name]
+    shown, (class_name, files) = KNOWN[name].title, _TORCHVISION[name]
     if name == "svhn":
         files = (f"{split}_32x32.mat",)
     which = {"split": split} if name == "svhn" else {"train": split == "train"}
@@ -292,9 +311,9 @@ def _cifar10_jpeg(split: str, root: Path) -> DataSet:
     """CIFAR-10 as JPEG files, from the unpacked folder or straight from the archive."""
     folder, archive = root / "cifar-10-images", root / "cifar-10-images.tar.gz"
     if folder.is_dir():
-        return _from_folder(folder, split, "CIFAR-10 (JPEG)")
+        return _labelled("CIFAR-10 (JPEG)", images.read_folder(folder, split))
     if archive.is_file():
-        return _from_archive(archive, split, "CIFAR-10 (JPEG)")
+        return _labelled("CIFAR-10 (JPEG)", images.read_archive(archive, split))
     raise FileNotFoundError(
         f"CIFAR-10 (JPEG) is not in {root}: put {archive.name} there, or its unpacked folder "
         f"{folder.name}/ with train/<class>/*.jpg and test/<class>/*.jpg, or name a folder that "
@@ -310,172 +329,42 @@ def _fashion_mnist_900(split: str, root: Path) -> DataSet:
             "train/<label>_<class>/*.png and test/<label>_<class>/*.png there, or name a folder "
             "that has it in WWR_DATA."
         )
-    return _from_folder(folder, split, "Fashion-MNIST (900)")
+    return _labelled("Fashion-MNIST (900)", images.read_folder(folder, split))
 
 
-# --- folders and archives of images -----------------------------------------------------------
-
-_NOT_IMAGES = ("Thumbs.db", "desktop.ini")  # left behind by file browsers, as are dot files
-_IMAGE_ERRORS = (OSError, SyntaxError, ValueError, EOFError, struct.error)  # what PIL raises
+def _labelled(shown: str, read: images.Labelled) -> DataSet:
+    return DataSet(shown, _unit_range(torch.from_numpy(read.pixels)), read.labels, read.classes)
 
 
-def _from_folder(folder: Path, split: str, shown: str) -> DataSet:
-    """`folder/<split>/<class>/*`; the classes are those of train/, in order of their names."""
-    if not (folder / split).is_dir():
-        raise FileNotFoundError(
-            f"{folder} has no folder {split}/: images belong in {split}/<class>/*."
-        )
-    names = {
-        part: {d.name for d in (folder / part).iterdir() if d.is_dir() and d.name[0] != "."}
-        for part in {split, "train"}
-        if (folder / part).is_dir()
-    }
-    folders = names.get("train", names[split])
-    if unknown := names[split] - folders:
-        raise ValueError(f"{folder / split} has a class {min(unknown)!r} that train/ has not.")
-    files = [
-        path
-        for name in sorted(names[split])
-        for path in sorted((folder / split / name).iterdir())
-        if path.name[0] != "." and path.name not in _NOT_IMAGES
-    ]
-    if not files:
-        raise FileNotFoundError(f"{folder / split} holds no images: they belong in <class>/*.")
-    stats = [(f"{path.parent.name}/{path.name}", path.stat()) for path in files]
-    key = [(name, stat.st_size, stat.st_mtime_ns) for name, stat in stats]
+@dataclass(frozen=True)
+class Row:
+    """What is known of a data set.
 
-    def decode() -> tuple[np.ndarray, list[str]]:
-        return _stack((path.parent.name, str(path), path) for path in files)
-
-    pixels, owners = _cached(f"{folder.name}-{split}", key, decode)
-    return _labelled(shown, pixels, owners, folders)
-
-
-def _from_archive(archive: Path, split: str, shown: str) -> DataSet:
-    """`<split>/<class>/*` inside a tar archive."""
-    stat = archive.stat()
-
-    def decode() -> tuple[np.ndarray, list[str]]:
-        try:
-            with tarfile.open(archive) as tar:
-                return _stack(_members(tar, archive, split))
-        except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
-            if isinstance(error, _UnreadableImage):
-                raise
-            raise OSError(
-                f"The archive {archive} is truncated or damaged ({error}): get it again."
-            ) from error
-
-    key = [archive.name, stat.st_size, stat.st_mtime_ns]
-    pixels, owners = _cached(f"{archive.name.split('.')[0]}-{split}", key, decode)
-    return _labelled(shown, pixels, owners, set(owners))
-
-
-def _members(
-    tar: tarfile.TarFile, archive: Path, split: str
-) -> Iterable[tuple[str, str, BinaryIO]]:
-    """(class folder, name to show, readable file) of each image of the split, in archive order."""
-    for member in tar:
-        *_, part, owner, name = ("", "", *Path(member.name).parts)
-        if member.isfile() and part == split and name[0] != ".":
-            yield owner, f"{archive}:{member.name}", io.BytesIO(tar.extractfile(member).read())
-
-
-class _UnreadableImage(OSError):
-    """An image file that cannot be decoded; an archive that holds it is not to blame."""
-
-
-def _stack(
-    entries: Iterable[tuple[str, str, Path | BinaryIO]],
-) -> tuple[np.ndarray, list[str]]:
-    """Decode (class folder, name to show, file) into uint8 [n, c, h, w] and n class folders.
-
-    The images are sorted by class folder and name, whatever order they arrive in.
+    title: how figures and tables call it.  read: (split, root) -> DataSet.
+    scheme: the two-class labelling of chapters 7 and 8, a key of `SCHEMES`.
+    side: pixels that networks with patches or strides need, where its own are too few.
     """
-    decoded = [(owner, shown, _decode(file, shown)) for owner, shown, file in entries]
-    if not decoded:
-        raise ValueError("There is no image in this split.")
-    decoded.sort(key=lambda entry: entry[:2])
-    _, first, pattern = decoded[0]
-    for _, shown, pixels in decoded:
-        if pixels.shape != pattern.shape:
-            raise ValueError(
-                f"{shown} is {_described(pixels)} but {first} is {_described(pattern)}: all "
-                "images of a set must have one size and be either all grayscale or all RGB."
-            )
-    return np.stack([pixels for *_, pixels in decoded]), [owner for owner, *_ in decoded]
+
+    title: str
+    read: Callable[[str, Path], DataSet]
+    scheme: str | None = None
+    side: int | None = None
 
 
-def _decode(file: Path | BinaryIO, shown: str) -> np.ndarray:
-    """One image as uint8 [c, h, w]; c is 1 for grayscale and 3 for RGB."""
-    try:
-        with Image.open(file) as image:
-            image.load()
-            if image.mode in ("1", "L"):
-                return np.asarray(image.convert("L"))[None]
-            if image.mode in ("RGB", "P"):
-                return np.asarray(image.convert("RGB")).transpose(2, 0, 1)
-            mode = image.mode
-    except (*_IMAGE_ERRORS, Image.DecompressionBombError) as error:
-        raise _UnreadableImage(
-            f"{shown} cannot be read as an image ({type(error).__name__}): replace or remove it."
-        ) from error
-    raise ValueError(f"{shown} has the colour mode {mode}: save it as 8-bit grayscale or RGB.")
+def _torchvision(name: str) -> Callable[[str, Path], DataSet]:
+    return lambda split, root: _from_torchvision(name, split, root)
 
 
-def _described(pixels: np.ndarray) -> str:
-    c, h, w = pixels.shape
-    return f"{'grayscale' if c == 1 else 'RGB'} {w} x {h}"
-
-
-def _labelled(shown: str, pixels: np.ndarray, owners: Sequence[str], folders: set[str]) -> DataSet:
-    """Class folders become labels. In `0_shirt`, `1_bag`, … the number gives the order only."""
-    ordered = sorted(folders)
-    classes = tuple(ordered)
-    if all(re.fullmatch(r"\d+_.+", folder) for folder in ordered):
-        ordered.sort(key=lambda folder: int(folder.split("_")[0]))
-        classes = tuple(folder.split("_", 1)[1] for folder in ordered)
-    elif all(folder.isdigit() for folder in ordered):
-        ordered.sort(key=int)
-        classes = tuple(ordered)
-    position = {folder: label for label, folder in enumerate(ordered)}
-    labels = torch.tensor([position[owner] for owner in owners], dtype=torch.int64)
-    return DataSet(shown, _unit_range(torch.from_numpy(pixels)), labels, classes)
-
-
-# --- the cache of decoded images --------------------------------------------------------------
-
-
-def _cached(stem: str, key: object, decode) -> tuple[np.ndarray, list[str]]:
-    """What `decode()` returns, kept in the cache folder until a file named in `key` changes.
-
-    Decoding 60,000 JPEG files takes many seconds, reading them back a fraction of one. A cache
-    file that is truncated or damaged fails the checksums of its own format and is rebuilt.
-    """
-    folder = Path(os.environ.get("WWR_CACHE") or "~/.cache/what-the-weights-remember").expanduser()
-    path = folder / f"{stem}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.npz"
-    damage = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
-    with contextlib.suppress(*damage):
-        with np.load(path, allow_pickle=False) as stored:
-            return stored["images"], stored["owners"].tolist()
-    images, owners = decode()
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as temporary:
-            try:
-                np.savez(temporary, images=images, owners=np.array(owners))
-                temporary.flush()
-                os.replace(temporary.name, path)
-            except BaseException:
-                os.unlink(temporary.name)
-                raise
-    except OSError as error:
-        warnings.warn(
-            f"The decoded images could not be kept in {folder} ({error}), so they are decoded "
-            "again next time: name a folder that can be written in WWR_CACHE.",
-            stacklevel=2,
-        )
-    return images, owners
+KNOWN: dict[str, Row] = {
+    # 8 x 8 pixels have no room for ten patches and less than one place a class
+    "digits": Row("digits", lambda split, root: _digits(split), "odd-even", side=20),
+    "mnist": Row("MNIST", _torchvision("mnist"), "odd-even"),
+    "fashion-mnist": Row("Fashion-MNIST", _torchvision("fashion-mnist")),
+    "svhn": Row("SVHN", _torchvision("svhn"), "odd-even"),
+    "cifar10": Row("CIFAR-10", _torchvision("cifar10"), "vehicles-animals"),
+    "cifar10-jpeg": Row("CIFAR-10 (JPEG)", _cifar10_jpeg, "vehicles-animals"),
+    "fashion-mnist-900": Row("Fashion-MNIST (900)", _fashion_mnist_900),
+}
 
 
 # --- small helpers ----------------------------------------------------------------------------

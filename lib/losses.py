@@ -8,6 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 
+class NonFiniteLoss(ArithmeticError):
+    """A loss became NaN or infinite; the message says whose, and at which step."""
+
+
 def kl_divergence(conditioning: Tensor, logits: Tensor) -> Tensor:
     """L_KL = Σᵢ P(i) log(P(i) / Q(i)), mean over the batch, in nats, ≥ 0 (paper 001, §3.3).
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from lib.kkt import NoGradientPath, gram, mlp_layers, signals, stationarity
+from lib.losses import NonFiniteLoss
 from lib.rowspace import row_space
 
 
@@ -26,10 +27,6 @@ class Reconstruction:
     residuals: list[float]  # relative stationarity residual ‖θ − Σ…‖² / ‖θ‖² by iteration
 
 
-class NonFiniteAttack(ArithmeticError):
-    """The loss of an attack became NaN or infinite; the message says at which step."""
-
-
 def half_signs(m: int, like: Tensor) -> Tensor:
     """+1 for the first half of the candidates, −1 for the other (paper 004, §3.2) -> [m]."""
     if m < 2:
@@ -42,7 +39,7 @@ def half_signs(m: int, like: Tensor) -> Tensor:
 def _checked(loss: Tensor, step: int, attack: str) -> float:
     value = loss.item()
     if not math.isfinite(value):
-        raise NonFiniteAttack(f"{attack}: the loss is {value} at step {step}: lower lr or sigma")
+        raise NonFiniteLoss(f"{attack}: the loss is {value} at step {step}: lower lr or sigma")
     return value
 
 
@@ -103,7 +100,7 @@ def kkt_attack(
         prior_weight: α₃; 0 leaves the pixel prior out, as in the 2-D experiment.
 
     Raises:
-        NonFiniteAttack: when the loss is not finite; the message names the step.
+        NonFiniteLoss: when the loss is not finite; the message names the step.
     """
     layers = mlp_layers(model)
     weight = layers[0][0]
@@ -178,7 +175,7 @@ def eliminated_attack(
         lambda_steps: projected steps on λ for each step on the candidates.
 
     Raises:
-        NonFiniteAttack: when the loss is not finite; the message names the step.
+        NonFiniteLoss: when the loss is not finite; the message names the step.
     """
     layers = mlp_layers(model)
     basis = row_space(layers[0][0], rank)

@@ -126,19 +126,6 @@ def carried(labels: Tensor, classes: int, *, correlation: float = 1.0, seed: int
     return which.to(labels.device)
 
 
-# --- reliance ---------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-def logits(model: nn.Module, images: Tensor, *, batch: int = 500) -> Tensor:
-    """Output of the model in evaluation mode, [n, classes] float32."""
-    training = model.training
-    model.eval()
-    found = torch.cat([model(part).float() for part in images.split(batch)])
-    model.train(training)
-    return found
-
-
 def accuracy(logits: Tensor, labels: Tensor) -> float:
     """Share of correct arg-max predictions."""
     return (logits.argmax(1) == labels).double().mean().item()

@@ -1,1 +1,0 @@
-"""Runs of the sweeps: one module a chapter, importable functions of plain parameters."""

@@ -1,0 +1,1 @@
+"""Run, keep, judge and show: knows no network, no data set and no paper."""

@@ -1,0 +1,138 @@
+"""The ledger of claims: what a paper says, and the threshold that was fixed before the runs."""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+COMPARISONS = {"at_least": "≥", "at_most": "≤", "above": ">", "below": "<", "between": "in"}
+STATISTICS = ("mean", "median", "share_of_seeds", "every")
+KINDS = ("Q", "D", "V", "P", "N", "T", "M")
+
+
+@dataclass(frozen=True)
+class Criterion:
+    """One test of a claim: a measure, a comparison with a threshold, a statistic over seeds."""
+
+    measure: str
+    comparison: str
+    threshold: float | tuple[float, float]
+    statistic: str = "mean"
+    share: float | None = None
+
+    def __str__(self) -> str:
+        """The test in words: `mean of gap > 0`."""
+        bound = self.threshold
+        limit = f"{list(bound)}" if isinstance(bound, tuple) else f"{bound:g}"
+        over = {
+            "share_of_seeds": f"in {self.share or 0:.0%} of seeds, ",
+            "every": "in every seed, ",
+            "median": "median of ",
+        }.get(self.statistic, "mean of ")
+        return f"{over}{self.measure} {COMPARISONS[self.comparison]} {limit}"
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One entry of the ledger; `seeds` is the smallest number that allows a verdict.
+
+    parts, needed: how many parts it speaks of, and how many must be reproduced; 0 without parts.
+    """
+
+    id: str
+    paper: str
+    where: str
+    kind: str
+    statement: str
+    reference: str
+    criterion: str
+    seeds: int
+    tests: tuple[Criterion, ...]
+    parts: int = 0
+    needed: int = 0
+
+
+# --- the ledger -------------------------------------------------------------------------------
+
+
+@functools.lru_cache
+def load(folder: str | Path) -> Mapping[str, Claim]:
+    """The claims of every `*.yaml` in a folder, by id, in the order of the files.
+
+    Raises FileNotFoundError, or ValueError naming the file and the entry at fault.
+    """
+    files = sorted(Path(folder).glob("*.yaml"))
+    if not files:
+        raise FileNotFoundError(f"There is no ledger of claims in {folder}.")
+    found: dict[str, Claim] = {}
+    for path in files:
+        try:
+            entries = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
+        except YAMLError as error:  # also for a key that stands twice
+            raise ValueError(f"{path.name} cannot be read: {error}") from error
+        if not isinstance(entries, dict):
+            raise ValueError(f"{path.name} must map claim ids to their entries.")
+        for id, entry in entries.items():
+            if id in found:
+                raise ValueError(f"Claim {id} stands in {path.name} and in a file before it.")
+            found[id] = _claim(id, entry)
+    return found
+
+
+_FIELDS = {"paper", "where", "kind", "statement", "reference", "criterion", "seeds", "tests"}
+_OPTIONAL = {"parts", "needed"}
+
+
+def _claim(id: Any, entry: Any) -> Claim:
+    if not isinstance(id, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", id):
+        raise ValueError(f"{id!r} is no claim id: use letters, digits and hyphens.")
+    if wrong := (set(entry) - _OPTIONAL if isinstance(entry, dict) else set()) ^ _FIELDS:
+        raise ValueError(f"Claim {id} must have the fields {sorted(_FIELDS)}, and may have parts "
+                         f"and needed; missing or unknown: {sorted(map(str, wrong))}.")  # fmt: skip
+    for name in sorted(_FIELDS - {"seeds", "tests"}):
+        if not isinstance(entry[name], str) or not entry[name].strip():
+            raise ValueError(f"Claim {id}: {name} must be a text (in quotes, if YAML reads more).")
+    if entry["kind"] not in KINDS:
+        raise ValueError(f"Claim {id}: kind must be one of {', '.join(KINDS)}.")
+    if type(entry["seeds"]) is not int or entry["seeds"] < 1:
+        raise ValueError(f"Claim {id}: seeds must be a whole number above 0.")
+    parts = entry.get("parts", 0)
+    needed = entry.get("needed", parts)
+    whole = type(parts) is int and type(needed) is int
+    if _OPTIONAL & entry.keys() and not (whole and 1 <= needed <= parts):
+        raise ValueError(f"Claim {id}: parts, and needed if it is there, must be whole numbers "
+                         "with 1 ≤ needed ≤ parts; needed goes with parts only.")  # fmt: skip
+    tests = tuple(_criterion(id, test) for test in entry["tests"] or ())
+    fields = {k: entry[k] for k in _FIELDS} | {"tests": tests, "parts": parts, "needed": needed}
+    return Claim(id=id, **fields)
+
+
+def _criterion(id: str, test: Any) -> Criterion:
+    fields = dict(test) if isinstance(test, dict) else {}
+    measure, statistic = fields.pop("measure", None), fields.pop("statistic", "mean")
+    share = fields.pop("share", None)
+    if not isinstance(measure, str) or len(fields) != 1 or not fields.keys() <= COMPARISONS.keys():
+        raise ValueError(
+            f"Claim {id}: a test is a measure with exactly one of {', '.join(COMPARISONS)} "
+            f"and, if wanted, statistic and share, not {test!r}."
+        )
+    [(comparison, threshold)] = fields.items()
+    needed = 2 if comparison == "between" else 1
+    numbers = threshold if isinstance(threshold, list) else [threshold]
+    sound = all(type(number) in (int, float) and np.isfinite(number) for number in numbers)
+    if len(numbers) != needed or not sound:
+        raise ValueError(f"Claim {id}: {comparison} of {measure} cannot be {threshold!r}.")
+    if statistic not in STATISTICS:
+        raise ValueError(f"Claim {id}: statistic must be one of {', '.join(STATISTICS)}.")
+    if (statistic == "share_of_seeds") != (share is not None) or not 0 < (share or 1) <= 1:
+        raise ValueError(f"Claim {id}: share_of_seeds, and only that, needs a share in (0, 1].")
+    bound = tuple(map(float, numbers)) if comparison == "between" else float(numbers[0])
+    return Criterion(measure, comparison, bound, statistic, share)

@@ -1,0 +1,185 @@
+"""Recompute a random sample of published runs and say which agree within tolerance."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import math
+import random
+import time
+import traceback
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+
+from harness import store
+from harness.results import Result
+from harness.stamp import stamp
+from harness.sweep import run_in_threads
+
+
+@dataclass(frozen=True)
+class Check:
+    """One published run, computed again.
+
+    outcome: "agrees", "differs" (`details` tell where), "failed" (it could not be computed) or
+    "damaged" (its file cannot be trusted).  stale: the code has changed since it was published.
+    seconds: wall time of the recomputation.
+    """
+
+    path: Path
+    run: str
+    outcome: str
+    details: tuple[str, ...] = ()
+    stale: bool = False
+    seconds: float = 0.0
+
+
+def verify(
+    folder: str | Path,
+    sample: int,
+    *,
+    seed: int = 0,
+    rtol: float = 0.01,
+    max_seconds: float = 300,
+) -> list[Check]:
+    """Recompute `sample` runs, drawn by `seed` from all the results below `folder`.
+
+    rtol: relative tolerance; for arrays and lists it is relative to their largest magnitude.
+    Runs that took longer than max_seconds, or a GPU where there is none, are not drawn; fields
+    called `seconds` or `…_seconds` are not compared. Damaged files are always reported.
+    Raises FileNotFoundError when there is nothing to draw from.
+    """
+    checks, candidates = [], []
+    # Results stand in folders called <module>.<function>; other JSON files are none of ours.
+    for path in sorted(p for p in Path(folder).rglob("*.json") if "." in p.parent.name):
+        try:
+            content = store.load_json(path)
+            result = store.read(path, content["function"], content["parameters"], "reused")
+        except store.Damaged as error:
+            checks.append(Check(path, path.stem, "damaged", (str(error),)))
+            continue
+        provenance = result.provenance
+        possible = provenance["device_type"] == "cpu" or torch.cuda.is_available()
+        if possible and provenance["seconds"] <= max_seconds:
+            candidates.append(result)
+    if not candidates and not checks:
+        raise FileNotFoundError(
+            f"{folder} holds no result that can be recomputed here in {max_seconds:g} seconds."
+        )
+    drawn = random.Random(seed).sample(candidates, min(sample, len(candidates)))
+    return checks + [recompute(result, rtol) for result in drawn]
+
+
+def recompute(published: Result, rtol: float) -> Check:
+    """Run the function again, under its recorded name and thread count, and compare."""
+    start = time.perf_counter()
+    stale = False
+    try:
+        module, name = published.function.rsplit(".", 1)
+        function = getattr(importlib.import_module(module), name)
+        stale = stamp(function).digest != published.provenance.get("stamp")
+        where = {"device": "cuda"} if published.provenance["device_type"] == "cuda" else {}
+        values = run_in_threads(
+            published.provenance["threads"], function, **published.parameters, **where
+        )
+        scalars, arrays = store.split_values(values, published.label)
+    except Exception:
+        outcome, details = "failed", (traceback.format_exc().strip().splitlines()[-1],)
+    else:
+        details = differences(
+            {**published.scalars, **published.arrays}, {**scalars, **arrays}, rtol
+        )
+        outcome = "differs" if details else "agrees"
+    seconds = time.perf_counter() - start
+    return Check(published.path, published.label, outcome, tuple(details), stale, seconds)
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any], rtol: float) -> list[str]:
+    """One sentence for each value that is missing, new or outside the tolerance."""
+    found = []
+    for name in sorted({*old, *new}):
+        if name == "seconds" or name.endswith("_seconds"):
+            continue
+        if name not in old or name not in new:
+            found.append(f"{name} is only in the {'published' if name in old else 'new'} result")
+        elif not close(old[name], new[name], rtol):
+            found.append(f"{name}: {_short(old[name])} published, {_short(new[name])} now")
+    return found
+
+
+def close(a: Any, b: Any, rtol: float) -> bool:
+    """Whether two values agree: numbers and arrays within rtol, everything else exactly."""
+    if isinstance(a, (bool, str, type(None))) or isinstance(b, (bool, str, type(None))):
+        return a == b
+    if isinstance(a, (int, float)) and isinstance(b, (int, float)):
+        return math.isclose(a, b, rel_tol=rtol, abs_tol=1e-9) or (math.isnan(a) and math.isnan(b))
+    if isinstance(a, Mapping) and isinstance(b, Mapping):
+        return a.keys() == b.keys() and all(close(a[key], b[key], rtol) for key in a)
+    try:
+        x, y = np.asarray(a), np.asarray(b)
+    except ValueError:  # a list of lists of unequal lengths
+        x = y = np.array("")
+    if x.dtype.kind not in "biufc" or y.dtype.kind not in "biufc":
+        pair = isinstance(a, (list, np.ndarray)) and isinstance(b, (list, np.ndarray))
+        return pair and len(a) == len(b) and all(close(p, q, rtol) for p, q in zip(a, b))
+    if x.shape != y.shape:
+        return False
+    finite = np.abs(x[np.isfinite(x)]).astype(float)
+    scale = float(finite.max()) if finite.size else 0.0
+    return bool(np.allclose(y, x, rtol=rtol, atol=rtol * scale + 1e-9, equal_nan=True))
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, np.ndarray):
+        mean = f" with mean {value.mean():.4g}" if value.dtype.kind in "biuf" and value.size else ""
+        return f"{value.dtype} {list(value.shape)}{mean}"
+    return f"{value:.6g}" if isinstance(value, float) else f"{value!r:.60}"
+
+
+def as_frame(checks: list[Check]) -> pd.DataFrame:
+    """One row a run, for reading."""
+    return pd.DataFrame(
+        {
+            "run": [check.run for check in checks],
+            "outcome": [check.outcome for check in checks],
+            "code changed": ["yes" if check.stale else "no" for check in checks],
+            "seconds": [round(check.seconds, 1) for check in checks],
+            "details": ["; ".join(check.details) for check in checks],
+        }
+    )
+
+
+def main(words: list[str] | None = None) -> int:
+    """`python -m harness.verify results --sample 2`; 1 unless every run agrees."""
+    parser = argparse.ArgumentParser(prog="python -m harness.verify", description=__doc__)
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--sample", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rtol", type=float, default=0.01)
+    parser.add_argument("--max-seconds", type=float, default=300)
+    chosen = parser.parse_args(words)
+    try:
+        checks = verify(
+            chosen.folder,
+            chosen.sample,
+            seed=chosen.seed,
+            rtol=chosen.rtol,
+            max_seconds=chosen.max_seconds,
+        )
+    except FileNotFoundError as error:
+        print(error)
+        return 1
+    print(as_frame(checks).to_string(index=False, max_colwidth=120))
+    agreeing = sum(check.outcome == "agrees" for check in checks)
+    print(f"{agreeing} of {len(checks)} runs agree within {chosen.rtol:g}.")
+    return 0 if agreeing == len(checks) else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
