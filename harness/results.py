@@ -121,6 +121,11 @@ class Runs(Sequence[Result]):
 
         return Runs(filter(fits, self.all), title=self.title)
 
+    def filter(self, condition: Callable[[Result], bool]) -> Runs:
+        """Those that are there and meet a condition, and all that are not there."""
+        kept = [r for r in self.all if r in self.absent or condition(r)]
+        return Runs(kept, title=self.title)
+
     def of(self, parameter: str) -> list[Any]:
         """The values of a parameter among the runs that are there, each once, in their order."""
         return list(dict.fromkeys(result.parameters[parameter] for result in self))
