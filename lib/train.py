@@ -75,6 +75,13 @@ def fit(
     return losses.tolist()
 
 
+def precision_for(name: str, device: torch.device | str = "cpu") -> str:
+    """The precision that a name stands for: "auto" is bfloat16 where that is native."""
+    if name != "auto":
+        return name
+    return "bfloat16" if native_bfloat16(device) else "float32"
+
+
 def native_bfloat16(device: torch.device | str = "cpu") -> bool:
     """Whether the device has instructions for bfloat16, without which it only costs time."""
     if torch.device(device).type == "cuda":
