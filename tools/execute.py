@@ -32,7 +32,15 @@ import psutil
 from nbformat import NotebookNode
 from tqdm import tqdm
 
-from percent import NotebookError, cell_tags, checked_overrides, default_parameters, parse_yaml, read_notebook, read_profile
+from percent import (
+    NotebookError,
+    cell_tags,
+    checked_overrides,
+    default_parameters,
+    parse_yaml,
+    read_notebook,
+    read_profile,
+)
 from run_notebook import MARK, end_run_processes
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -85,15 +93,18 @@ def file_hash(paths: list[Path], relative_to: Path) -> str:
 
 
 def library_hash(root: Path) -> str:
-    """Identifies the code that notebooks call: every Python file in lib/ and experiments/."""
-    return file_hash([*root.glob("lib/**/*.py"), *root.glob("experiments/**/*.py")], root)
+    """Identifies the code that notebooks call."""
+    folders = ("lib", "harness", "chapters")
+    return file_hash([path for name in folders for path in root.glob(f"{name}/**/*.py")], root)
 
 
 def git_commit(root: Path) -> tuple[str, bool]:
     """(commit, whether the checkout differs from it); ("none", False) outside git."""
     command = ["git", "-C", str(root)]
     try:
-        head = subprocess.run([*command, "rev-parse", "--verify", "-q", "HEAD"], capture_output=True, text=True)
+        head = subprocess.run(
+            [*command, "rev-parse", "--verify", "-q", "HEAD"], capture_output=True, text=True
+        )
         status = subprocess.run([*command, "status", "--porcelain"], capture_output=True, text=True)
     except FileNotFoundError:
         return "none", False
@@ -130,12 +141,31 @@ def given_parameters(pairs: list[tuple[str, str]]) -> dict[str, Any]:
 
 
 def read_arguments(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
-    parser = argparse.ArgumentParser(prog="execute.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        prog="execute.py", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("notebooks", nargs="+", type=Path, metavar="NOTEBOOK.py")
-    parser.add_argument("-p", "--parameter", nargs=2, metavar=("NAME", "VALUE"), help="override one parameter; repeatable")
-    parser.add_argument("--profile", default="quick", help="a file of profiles/ beside the notebook (default: quick)")
-    parser.add_argument("--timeout", type=int, metavar="S", help="seconds that one cell may take (default: no limit)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="default: _build/executed/<profile>")
+    parser.add_argument(
+        "-p",
+        "--parameter",
+        nargs=2,
+        metavar=("NAME", "VALUE"),
+        help="override one parameter; repeatable",
+    )
+    parser.add_argument(
+        "--profile",
+        default="quick",
+        help="a file of profiles/ beside the notebook (default: quick)",
+    )
+    parser.add_argument(
+        "--timeout",
+        type=int,
+        metavar="S",
+        help="seconds that one cell may take (default: no limit)",
+    )
+    parser.add_argument(
+        "--output", type=Path, metavar="DIR", help="default: _build/executed/<profile>"
+    )
     pairs, rest = split_parameters(arguments)
     return parser.parse_args(rest), given_parameters(pairs)
 
@@ -144,7 +174,7 @@ def plan(source: Path, profile: str, given: dict[str, Any]) -> Job:
     """Check a notebook, its profile and its parameters; nothing has run yet when this raises."""
     notebook = read_notebook(source)
     defaults = default_parameters(notebook, source.name)
-    from_profile = read_profile(source.parent, profile).get(source.stem, {})
+    from_profile = read_profile(source, profile)
     overrides = checked_overrides(defaults, from_profile, f"{source.name}, profile {profile}")
     checked = checked_overrides(defaults, given, source.name)
     return Job(source, notebook, defaults, {**overrides, **checked}, checked)
@@ -163,12 +193,18 @@ def run_environment(mark: str, scratch: Path) -> dict[str, str]:
 
 
 @contextmanager
-def notebook_process(job: dict, environment: dict[str, str], log: Path) -> Iterator[tuple[subprocess.Popen, Any]]:
+def notebook_process(
+    job: dict, environment: dict[str, str], log: Path
+) -> Iterator[tuple[subprocess.Popen, Any]]:
     """(the process in a session of its own, its stream of events); ended when the block is left."""
     reading, writing = os.pipe()
     with open(log, "wb") as output, os.fdopen(reading) as events:
         process = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("run_notebook.py")), json.dumps({**job, "events": writing})],
+            [
+                sys.executable,
+                str(Path(__file__).with_name("run_notebook.py")),
+                json.dumps({**job, "events": writing}),
+            ],
             stdin=subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -187,7 +223,10 @@ def notebook_process(job: dict, environment: dict[str, str], log: Path) -> Itera
 
 def papermill(job: Job, scratch: Path, bar: tqdm, timeout: int | None) -> tuple[int, dict]:
     """Run a job in `scratch`; (exit status, the error event or {})."""
-    source, target = scratch / f"{job.source.stem}.source.ipynb", scratch / f"{job.source.stem}.ipynb"
+    source, target = (
+        scratch / f"{job.source.stem}.source.ipynb",
+        scratch / f"{job.source.stem}.ipynb",
+    )
     probed = nbformat.from_dict(job.notebook)
     probed.cells.append(nbformat.v4.new_code_cell(PROBE, id="probe"))
     nbformat.write(probed, source)
@@ -200,7 +239,10 @@ def papermill(job: Job, scratch: Path, bar: tqdm, timeout: int | None) -> tuple[
     }
     environment = run_environment(uuid.uuid4().hex, scratch)
     error: dict = {}
-    with notebook_process(request, environment, scratch / f"{job.source.stem}.log") as (process, events):
+    with notebook_process(request, environment, scratch / f"{job.source.stem}.log") as (
+        process,
+        events,
+    ):
         for line in events:
             event = json.loads(line)
             if "error" in event:
@@ -223,7 +265,11 @@ def ran_completely(cell: NotebookNode) -> bool:
 
 def describe_cell(notebook: NotebookNode, index: int) -> str:
     """`code cell 3 (x = 1)`, counted as in the source, where nothing is injected."""
-    own = [cell for cell in notebook.cells[: index + 1] if cell.cell_type == "code" and "injected-parameters" not in cell_tags(cell)]
+    own = [
+        cell
+        for cell in notebook.cells[: index + 1]
+        if cell.cell_type == "code" and "injected-parameters" not in cell_tags(cell)
+    ]
     first_line = (notebook.cells[index].source.strip().splitlines() or [""])[0]
     return f"code cell {len(own)} ({first_line})"
 
@@ -243,7 +289,9 @@ def require_complete(target: Path, status: int, error: dict) -> NotebookNode:
     for index, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
             if output.output_type == "error":
-                raise CellFailure(f"{describe_cell(notebook, index)}: {output.ename}: {plain_text(output.evalue)}")
+                raise CellFailure(
+                    f"{describe_cell(notebook, index)}: {output.ename}: {plain_text(output.evalue)}"
+                )
     if status != 0:
         raise CellFailure(message)
     for index, cell in enumerate(notebook.cells):
@@ -299,7 +347,11 @@ def execute(job: Job, place: str, profile: str, scratch: Path, timeout: int | No
     target = scratch / f"{job.source.stem}.ipynb"
     began = time.monotonic()
     with tqdm(
-        total=count_cells(job), desc=f"{place} {job.source.stem}", unit="cell", leave=False, disable=not sys.stderr.isatty()
+        total=count_cells(job),
+        desc=f"{place} {job.source.stem}",
+        unit="cell",
+        leave=False,
+        disable=not sys.stderr.isatty(),
     ) as bar:
         status, error = papermill(job, scratch, bar, timeout)
     notebook = require_complete(target, status, error)
@@ -314,7 +366,9 @@ def execute(job: Job, place: str, profile: str, scratch: Path, timeout: int | No
     return finished
 
 
-def execute_all(jobs: list[Job], profile: str, scratch: Path, timeout: int | None) -> tuple[list[Path], list[str]]:
+def execute_all(
+    jobs: list[Job], profile: str, scratch: Path, timeout: int | None
+) -> tuple[list[Path], list[str]]:
     """(finished notebooks, failures); a failure does not stop the ones after it."""
     finished, failures = [], []
     for number, job in enumerate(jobs, start=1):
@@ -375,10 +429,18 @@ def run_jobs(jobs: list[Job], profile: str, output: Path, timeout: int | None) -
     try:
         finished, failures = execute_all(jobs, profile, scratch, timeout)
     except Interrupted as interrupted:
-        print(f"ended by signal {interrupted.number}; nothing published, kept in {keep_aside(scratch, output)}", file=sys.stderr)
+        print(
+            f"ended by signal {interrupted.number}; nothing published, kept in {keep_aside(scratch, output)}",
+            file=sys.stderr,
+        )
         return 128 + interrupted.number
     if failures:
-        print(f"\n{len(failures)} of {len(jobs)} notebooks failed, none published:", *failures, sep="\n  ", file=sys.stderr)
+        print(
+            f"\n{len(failures)} of {len(jobs)} notebooks failed, none published:",
+            *failures,
+            sep="\n  ",
+            file=sys.stderr,
+        )
         print(f"what ran, with logs: {keep_aside(scratch, output)}", file=sys.stderr)
         return 1
     ignore_signals()  # from here on the set is published as a whole

@@ -12,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import jupytext
-import yaml
 from nbformat import NotebookNode
+from ruamel.yaml import YAML
+from ruamel.yaml.constructor import DuplicateKeyError, SafeConstructor
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.nodes import ScalarNode
 
 PLAIN = (type(None), bool, int, float, str, list, dict)
 
@@ -31,7 +34,9 @@ def read_notebook(path: Path) -> NotebookNode:
         raise NotebookError(f"{path}: no such notebook")
     notebook = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
     if not notebook.metadata.get("kernelspec", {}).get("name"):
-        raise NotebookError(f"{path}: the header names no kernelspec; copy the header of another chapter")
+        raise NotebookError(
+            f"{path}: the header names no kernelspec; copy the header of another chapter"
+        )
     # two blank lines after the header make an empty cell, which would be an empty box on the page
     notebook.cells = [cell for cell in notebook.cells if cell.source.strip()]
     set_stable_ids(notebook)
@@ -55,9 +60,15 @@ def cell_tags(cell: NotebookNode) -> list[str]:
 
 def parameters_cell(notebook: NotebookNode, name: str) -> NotebookNode:
     """The one code cell tagged `parameters`; none or several is an error."""
-    tagged = [cell for cell in notebook.cells if cell.cell_type == "code" and "parameters" in cell_tags(cell)]
+    tagged = [
+        cell
+        for cell in notebook.cells
+        if cell.cell_type == "code" and "parameters" in cell_tags(cell)
+    ]
     if len(tagged) != 1:
-        raise NotebookError(f"{name}: needs exactly one code cell tagged `parameters`, found {len(tagged)}")
+        raise NotebookError(
+            f"{name}: needs exactly one code cell tagged `parameters`, found {len(tagged)}"
+        )
     return tagged[0]
 
 
@@ -66,18 +77,26 @@ def literal_assignments(source: str, name: str) -> dict[str, tuple[Any, ast.expr
     try:
         statements = ast.parse(source).body
     except SyntaxError as error:
-        raise NotebookError(f"{name}: the parameters cell is not Python: {error.msg} (line {error.lineno})") from error
+        raise NotebookError(
+            f"{name}: the parameters cell is not Python: {error.msg} (line {error.lineno})"
+        ) from error
     found: dict[str, tuple[Any, ast.expr]] = {}
     for statement in statements:
         target, value = assignment_parts(statement, name)
         if target in found:
-            raise NotebookError(f"{name}: parameter `{target}` is assigned twice in the parameters cell")
+            raise NotebookError(
+                f"{name}: parameter `{target}` is assigned twice in the parameters cell"
+            )
         found[target] = (literal_value(value, target, name), value)
     return found
 
 
 def assignment_parts(statement: ast.stmt, name: str) -> tuple[str, ast.expr]:
-    targets = statement.targets if isinstance(statement, ast.Assign) else [getattr(statement, "target", None)]
+    targets = (
+        statement.targets
+        if isinstance(statement, ast.Assign)
+        else [getattr(statement, "target", None)]
+    )
     value = getattr(statement, "value", None)
     assigns = isinstance(statement, (ast.Assign, ast.AnnAssign))
     if not assigns or len(targets) != 1 or not isinstance(targets[0], ast.Name) or value is None:
@@ -109,50 +128,33 @@ def default_parameters(notebook: NotebookNode, name: str) -> dict[str, Any]:
     return {key: default for key, (default, _) in literal_assignments(source, name).items()}
 
 
-class _PlainYaml(yaml.SafeLoader):
-    """YAML 1.2's core types: `yes` is text, `1e-3` a number; doubtful spellings are errors."""
+class _Constructor(SafeConstructor):
+    """Plain values only: a date stays text, and an integer with a leading zero is refused."""
 
-    yaml_implicit_resolvers: dict[str, list] = {}
-
-
-_INTEGER = re.compile(r"[-+]?(?:0x[0-9a-fA-F]+|0o[0-7]+|[0-9]+)$")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?$|[-+]?\.inf$|\.nan$")
-
-
-def _construct_integer(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
-    text = loader.construct_scalar(node)
-    if re.match(r"[-+]?0[0-9]", text):
-        plain = text.lstrip("+-0") or "0"
-        raise NotebookError(f"`{text}` is 8-based in one YAML and 10-based in another; write {plain}, or '\"{text}\"' for text")
-    return int(text, 0)
+    def construct_yaml_int(self, node: ScalarNode) -> int:
+        if re.match(r"[-+]?0[0-9]", node.value):
+            plain = node.value.lstrip("+-0") or "0"
+            raise NotebookError(
+                f"`{node.value}` is 8-based in one YAML and 10-based in another; "
+                f"write {plain}, or '\"{node.value}\"' for text"
+            )
+        return super().construct_yaml_int(node)
 
 
-def _construct_float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
-    return float(loader.construct_scalar(node).replace(".inf", "inf").replace(".nan", "nan"))
-
-
-def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict:
-    keys = [loader.construct_object(key, deep=True) for key, _ in node.value]
-    repeated = [str(key) for key, count in Counter(map(str, keys)).items() if count > 1]
-    if repeated:
-        raise NotebookError(f"`{repeated[0]}` is given twice (line {node.start_mark.line + 1})")
-    return loader.construct_mapping(node, deep=True)
-
-
-_PlainYaml.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF"))
-_PlainYaml.add_implicit_resolver("tag:yaml.org,2002:null", re.compile(r"(?:null|Null|NULL|~|)$"), ["n", "N", "~", ""])
-_PlainYaml.add_implicit_resolver("tag:yaml.org,2002:int", _INTEGER, list("+-0123456789"))
-_PlainYaml.add_implicit_resolver("tag:yaml.org,2002:float", _FLOAT, list("+-.0123456789"))
-_PlainYaml.add_constructor("tag:yaml.org,2002:int", _construct_integer)
-_PlainYaml.add_constructor("tag:yaml.org,2002:float", _construct_float)
-_PlainYaml.add_constructor("tag:yaml.org,2002:map", _construct_mapping)
+_Constructor.add_constructor("tag:yaml.org,2002:int", _Constructor.construct_yaml_int)
+_Constructor.add_constructor("tag:yaml.org,2002:timestamp", _Constructor.construct_yaml_str)
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Parse one YAML document; `where` opens the error message."""
+    """The one YAML 1.2 document of the text; `where` opens the error message."""
+    yaml = YAML(typ="safe", pure=True)
+    yaml.Constructor = _Constructor
     try:
-        return yaml.load(text, Loader=_PlainYaml)
-    except yaml.YAMLError as error:
+        return yaml.load(text)
+    except DuplicateKeyError as error:
+        line = error.problem_mark.line + 1
+        raise NotebookError(f"{where}: line {line} gives a key again: {error.problem}") from error
+    except YAMLError as error:
         raise NotebookError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from error
     except NotebookError as error:
         raise NotebookError(f"{where}: {error}") from error
@@ -163,36 +165,62 @@ def list_notebooks(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.py"))
 
 
-def read_profile(folder: Path, profile: str) -> dict[str, dict[str, Any]]:
-    """Notebook stem -> overrides, from `folder/profiles/<profile>.yaml`.
+def chapter_folder(source: Path) -> Path:
+    """The folder in chapters/ that belongs to a notebook.
 
-    A profile that does not exist, or names a notebook that is not in `folder`, is an error.
+    It has the longest name with which the notebook's begins, its number left out: 06_lines and
+    06_lines_of_ink may share chapters/lines. Raises `NotebookError` when there is none.
     """
-    path = folder / "profiles" / f"{profile}.yaml"
+    chapters = source.resolve().parent.parent / "chapters"
+    name = re.sub(r"^[0-9]+_", "", source.stem)
+    known = [
+        folder.name for folder in chapters.glob("*/") if f"{name}_".startswith(f"{folder.name}_")
+    ]
+    if not known:
+        raise NotebookError(
+            f"{source.name}: has no folder in {chapters.name}/: make {chapters.name}/{name}"
+        )
+    return chapters / max(known, key=len)
+
+
+def read_profile(source: Path, profile: str) -> dict[str, Any]:
+    """The overrides of a notebook, from the section `profile` of its chapter's profiles.yaml.
+
+    A profile that does not exist is an error.
+    """
+    path = chapter_folder(source) / "profiles.yaml"
     if not path.is_file():
-        known = ", ".join(sorted(file.stem for file in path.parent.glob("*.yaml"))) or "none"
-        raise NotebookError(f"{path}: no such profile (known: {known})")
-    overrides = parse_yaml(path.read_text(encoding="utf-8"), str(path)) or {}
+        raise NotebookError(f"{path}: no such file; it gives the profiles of {source.name}")
+    profiles = parse_yaml(path.read_text(encoding="utf-8"), str(path)) or {}
+    if not isinstance(profiles, dict):
+        raise NotebookError(f"{path}: expected `profile: {{parameter: value}}`")
+    if profile not in profiles:
+        known = ", ".join(map(str, profiles)) or "none"
+        raise NotebookError(f"{path}: no such profile: {profile} (known: {known})")
+    overrides = profiles[profile] or {}
     if not isinstance(overrides, dict):
-        raise NotebookError(f"{path}: expected `notebook: {{parameter: value}}`")
-    stems = [notebook.stem for notebook in list_notebooks(folder)]
-    for stem, values in overrides.items():
-        if stem not in stems:
-            raise NotebookError(f"{path}: there is no notebook `{stem}` (known: {', '.join(stems) or 'none'})")
-        if not isinstance(values or {}, dict):
-            raise NotebookError(f"{path}: the overrides of `{stem}` are not `parameter: value` lines")
-    return {stem: dict(values or {}) for stem, values in overrides.items()}
+        raise NotebookError(
+            f"{path}: the overrides of `{profile}` are not `parameter: value` lines"
+        )
+    return overrides
 
 
-def checked_overrides(defaults: Mapping[str, Any], overrides: Mapping[str, Any], name: str) -> dict[str, Any]:
+def checked_overrides(
+    defaults: Mapping[str, Any], overrides: Mapping[str, Any], name: str
+) -> dict[str, Any]:
     """The overrides in their defaults' types (an int given for a float becomes one).
 
     An unknown name or another type is an error that says what would be right.
     """
     unknown = [key for key in overrides if key not in defaults]
     if unknown:
-        raise NotebookError(f"{name}: unknown parameter `{unknown[0]}` (known: {', '.join(defaults) or 'none'})")
-    return {key: as_type_of(defaults[key], value, f"{name}: parameter `{key}`") for key, value in overrides.items()}
+        raise NotebookError(
+            f"{name}: unknown parameter `{unknown[0]}` (known: {', '.join(defaults) or 'none'})"
+        )
+    return {
+        key: as_type_of(defaults[key], value, f"{name}: parameter `{key}`")
+        for key, value in overrides.items()
+    }
 
 
 def as_type_of(default: Any, value: Any, where: str) -> Any:
@@ -202,7 +230,9 @@ def as_type_of(default: Any, value: Any, where: str) -> Any:
     if isinstance(default, float) and type(value) is int:
         return float(value)
     if type(value) is not type(default):
-        raise NotebookError(f"{where} is {kind(default)} ({default!r} by default), but {value!r} is {kind(value)}")
+        raise NotebookError(
+            f"{where} is {kind(default)} ({default!r} by default), but {value!r} is {kind(value)}"
+        )
     if isinstance(default, list) and default:
         return [as_type_of_any(default, element, where) for element in value]
     return value
@@ -214,5 +244,12 @@ def as_type_of_any(examples: list, element: Any, where: str) -> Any:
 
 
 def kind(value: Any) -> str:
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", list: "a list", dict: "a mapping"}
+    names = {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        list: "a list",
+        dict: "a mapping",
+    }
     return names.get(type(value), "empty" if value is None else f"a {type(value).__name__}")

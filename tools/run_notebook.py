@@ -77,7 +77,10 @@ def main(job: dict) -> int:
             on_cell_executed=finished,
         )
     except Exception as error:  # whatever it was, the parent is told and says it
-        print(json.dumps({"cell": running["cell"], "error": f"{type(error).__name__}: {error}"}), file=events)
+        print(
+            json.dumps({"cell": running["cell"], "error": f"{type(error).__name__}: {error}"}),
+            file=events,
+        )
         return 1
     finally:
         end_run_processes(os.environ[MARK])

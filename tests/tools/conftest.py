@@ -8,12 +8,18 @@ from types import SimpleNamespace
 
 import pytest
 
-from tiny_book import Book, built_book, is_alive
+from tiny_book import Book, built_book, is_alive, ran_book
 
 
 @pytest.fixture
 def make_book(tmp_path: Path) -> Callable[..., Book]:
     return lambda notebooks, profile="": Book(tmp_path / "checkout", notebooks, profile)
+
+
+@pytest.fixture(scope="session")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A book of two chapters, executed once; tests only read it."""
+    return ran_book(tmp_path_factory.mktemp("ran") / "checkout")
 
 
 @pytest.fixture(scope="session")

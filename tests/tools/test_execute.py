@@ -27,46 +27,66 @@ def executed(book: Book, stem: str) -> nbformat.NotebookNode:
 
 
 def printed(cells: list) -> str:
-    return "".join(output.text for cell in cells for output in cell.get("outputs", []) if output.get("name") == "stdout")
+    return "".join(
+        output.text
+        for cell in cells
+        for output in cell.get("outputs", [])
+        if output.get("name") == "stdout"
+    )
 
 
 # What a good run leaves --------------------------------------------------------
 
 
-def test_every_cell_ran_with_the_profile_s_parameters(built):
-    chapter = executed(built.book, "01_first")
+def test_every_cell_ran_with_the_profile_s_parameters(ran):
+    chapter = executed(ran.book, "01_first")
     assert all(cell.execution_count for cell in chapter.cells if cell.cell_type == "code")
     assert printed(chapter.cells) == "3 2.0 '' 0\n"
 
 
-def test_the_injected_cell_is_hidden_and_has_a_stable_id(built):
-    injected = [cell for cell in executed(built.book, "01_first").cells if "injected-parameters" in cell.metadata.get("tags", [])]
-    assert [(cell["id"], cell.metadata.tags) for cell in injected] == [("injected-parameters", ["injected-parameters", "remove-cell"])]
+def test_the_injected_cell_is_hidden_and_has_a_stable_id(ran):
+    injected = [
+        cell
+        for cell in executed(ran.book, "01_first").cells
+        if "injected-parameters" in cell.metadata.get("tags", [])
+    ]
+    assert [(cell["id"], cell.metadata.tags) for cell in injected] == [
+        ("injected-parameters", ["injected-parameters", "remove-cell"])
+    ]
 
 
-def test_nothing_of_papermill_is_left(built):
-    text = (built.book.executed / "01_first.ipynb").read_text()
-    assert "papermill" not in text and str(built.book.root) not in text
+def test_nothing_of_papermill_is_left(ran):
+    text = (ran.book.executed / "01_first.ipynb").read_text()
+    assert "papermill" not in text and str(ran.book.root) not in text
 
 
-def test_the_record_says_how_it_was_made(built):
-    record = executed(built.book, "01_first").metadata["book"]
+def test_the_record_says_how_it_was_made(ran):
+    record = executed(ran.book, "01_first").metadata["book"]
     assert record["source"] == "notebooks/01_first.py" and record["profile"] == "quick"
-    assert record["parameters"] == {"n": 3, "scale": 2.0, "seeds": [0, 1], "compute": True, "executor": "serial"}
+    assert record["parameters"] == {
+        "n": 3,
+        "scale": 2.0,
+        "seeds": [0, 1],
+        "compute": True,
+        "executor": "serial",
+    }
     assert record["python"] == ".".join(map(str, sys.version_info[:3])) and record["torch"] is None
     assert record["device"].startswith("CPU") and record["seconds"] > 0
 
 
-def test_string_hashes_are_the_same_in_every_kernel(built):
+def test_string_hashes_are_the_same_in_every_kernel(ran):
     expected = subprocess.run(
-        [sys.executable, "-c", "print({str(i) for i in range(5)})"], env={**os.environ, "PYTHONHASHSEED": "0"}, capture_output=True, text=True
+        [sys.executable, "-c", "print({str(i) for i in range(5)})"],
+        env={**os.environ, "PYTHONHASHSEED": "0"},
+        capture_output=True,
+        text=True,
     )
-    assert printed(executed(built.book, "02_second").cells) == expected.stdout
+    assert printed(executed(ran.book, "02_second").cells) == expected.stdout
 
 
-def test_no_scratch_is_left_and_progress_is_plain_lines(built):
-    assert [path.name for path in (built.book.root / "_build" / "executed").iterdir()] == ["quick"]
-    assert built.executed.stderr == "" and built.executed.stdout.startswith("[1/2] 01_first: ")
+def test_no_scratch_is_left_and_progress_is_plain_lines(ran):
+    assert [path.name for path in (ran.book.root / "_build" / "executed").iterdir()] == ["quick"]
+    assert ran.executed.stderr == "" and ran.executed.stdout.startswith("[1/2] 01_first: ")
 
 
 # What is refused before anything runs -----------------------------------------
@@ -75,12 +95,15 @@ def test_no_scratch_is_left_and_progress_is_plain_lines(built):
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["-p", "sede", "1"], "unknown parameter `sede` (known: n, scale, seeds, compute, executor)"),
+        (
+            ["-p", "sede", "1"],
+            "unknown parameter `sede` (known: n, scale, seeds, compute, executor)",
+        ),
         (["-p", "n", "true"], "parameter `n` is a whole number"),
         (["-p", "n", "010"], "10-based"),
         (["-p", "n", "1", "-p", "n", "2"], "given twice"),
         (["-p", "n"], "needs a name and a value"),
-        (["--profile", "absent"], "no such profile (known: quick)"),
+        (["--profile", "absent"], "no such profile: absent (known: quick)"),
         (["--timeout", "0"], "at least one second"),
     ],
 )
@@ -92,9 +115,13 @@ def test_bad_requests_exit_2_with_one_line(make_book, words, message):
 
 
 def test_a_bad_notebook_stops_the_good_ones_before_they_run(make_book):
-    book = make_book({"01_first": notebook("x = 1"), "02_second": notebook("x = 1", parameters="n = len([])")})
+    book = make_book(
+        {"01_first": notebook("x = 1"), "02_second": notebook("x = 1", parameters="n = len([])")}
+    )
     result = book.execute(*book.sources())
-    assert result.returncode == 2 and "not a literal" in result.stderr and not book.executed.exists()
+    assert (
+        result.returncode == 2 and "not a literal" in result.stderr and not book.executed.exists()
+    )
 
 
 # Failures ----------------------------------------------------------------------
@@ -118,7 +145,10 @@ def failed(tmp_path_factory) -> SimpleNamespace:
 
 
 def test_a_failure_exits_1(failed):
-    assert failed.result.returncode == 1 and "4 of 5 notebooks failed, none published" in failed.result.stderr
+    assert (
+        failed.result.returncode == 1
+        and "4 of 5 notebooks failed, none published" in failed.result.stderr
+    )
 
 
 @pytest.mark.parametrize(
@@ -142,12 +172,17 @@ def test_one_failure_leaves_the_whole_older_set_published(failed):
 def test_a_failed_run_is_kept_aside_with_its_log(failed):
     aside = failed.book.executed.with_name("quick-failed")
     assert str(aside) in failed.result.stderr
-    assert {"02_raises.ipynb", "02_raises.log", "01_good.ipynb"} <= {path.name for path in aside.iterdir()}
-    assert [path.name for path in sorted(failed.book.executed.parent.iterdir())] == ["quick", "quick-failed"]
+    assert {"02_raises.ipynb", "02_raises.log", "01_good.ipynb"} <= {
+        path.name for path in aside.iterdir()
+    }
+    assert [path.name for path in sorted(failed.book.executed.parent.iterdir())] == [
+        "quick",
+        "quick-failed",
+    ]
 
 
-def test_a_cell_that_never_ran_is_a_failure_whatever_papermill_says(built, tmp_path):
-    chapter = executed(built.book, "02_second")
+def test_a_cell_that_never_ran_is_a_failure_whatever_papermill_says(ran, tmp_path):
+    chapter = executed(ran.book, "02_second")
     chapter.cells[-1].execution_count = None
     nbformat.write(chapter, tmp_path / "02_second.ipynb")
     with pytest.raises(execute.CellFailure, match=r"code cell 3 .*: was never executed"):
@@ -179,16 +214,22 @@ def wait_until(condition, seconds: float) -> bool:
     return condition()
 
 
-@pytest.mark.parametrize("number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)])
+@pytest.mark.parametrize(
+    "number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
+)
 def test_a_run_that_is_ended_leaves_no_process(make_book, ended_at_last, number, status):
     book = make_book({"01_first": WITH_WORKERS})
     book.executed.mkdir(parents=True)
     (book.executed / "01_first.ipynb").write_text("the older one")
-    run = subprocess.Popen(book.command("execute.py", *book.sources()), cwd=book.root, stderr=subprocess.DEVNULL)
+    run = subprocess.Popen(
+        book.command("execute.py", *book.sources()), cwd=book.root, stderr=subprocess.DEVNULL
+    )
     ended_at_last.append(run.pid)
     pids = book.root / "pids.json"
     assert wait_until(pids.exists, 30)
-    started = {child.pid for child in psutil.Process(run.pid).children(recursive=True)} | set(json.loads(pids.read_text()))
+    started = {child.pid for child in psutil.Process(run.pid).children(recursive=True)} | set(
+        json.loads(pids.read_text())
+    )
     ended_at_last.extend(started)
     assert len(started) >= 4  # the guard, the kernel, two workers
     run.send_signal(number)
@@ -199,7 +240,12 @@ def test_a_run_that_is_ended_leaves_no_process(make_book, ended_at_last, number,
 
 def test_a_killed_guard_is_a_failure_and_leaves_no_process(make_book, ended_at_last):
     book = make_book({"01_first": WITH_WORKERS})
-    run = subprocess.Popen(book.command("execute.py", *book.sources()), cwd=book.root, stderr=subprocess.PIPE, text=True)
+    run = subprocess.Popen(
+        book.command("execute.py", *book.sources()),
+        cwd=book.root,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     ended_at_last.append(run.pid)
     pids = book.root / "pids.json"
     assert wait_until(pids.exists, 30)
@@ -207,7 +253,9 @@ def test_a_killed_guard_is_a_failure_and_leaves_no_process(make_book, ended_at_l
     started = [child.pid for child in guard.children(recursive=True)]
     ended_at_last.extend(started)
     guard.kill()
-    assert "papermill ended with status -9" in run.communicate(timeout=20)[1] and run.returncode == 1
+    assert (
+        "papermill ended with status -9" in run.communicate(timeout=20)[1] and run.returncode == 1
+    )
     assert started and wait_until(lambda: not any(map(is_alive, started)), 10)
 
 
@@ -252,7 +300,12 @@ def test_progress_is_in_the_terminal_and_not_in_the_notebook(make_book):
     assert "[1/1] 01_first" in shown and "cell" in shown
     chapter = executed(book, "01_first")
     assert printed(chapter.cells) == f"{name}\n"
-    assert not [output for cell in chapter.cells for output in cell.get("outputs", []) if output.get("name") == "stderr"]
+    assert not [
+        output
+        for cell in chapter.cells
+        for output in cell.get("outputs", [])
+        if output.get("name") == "stderr"
+    ]
 
 
 # Without the tool ----------------------------------------------------------------
@@ -261,15 +314,33 @@ def test_progress_is_in_the_terminal_and_not_in_the_notebook(make_book):
 def test_jupytext_and_papermill_by_hand_work_too(make_book):
     book = make_book({"01_first": notebook("print(n)")})
     folder = book.root / "notebooks"
-    for command in (["jupytext", "--to", "ipynb", "01_first.py"], ["papermill", "01_first.ipynb", "out.ipynb", "-p", "n", "4"]):
+    for command in (
+        ["jupytext", "--to", "ipynb", "01_first.py"],
+        ["papermill", "01_first.ipynb", "out.ipynb", "-p", "n", "4"],
+    ):
         program = Path(sys.executable).with_name(command[0])
         subprocess.run([program, *command[1:]], cwd=folder, check=True, capture_output=True)
     assert printed(nbformat.read(folder / "out.ipynb", as_version=4).cells) == "4\n"
 
 
 def test_parameters_on_the_command_line_win_over_the_profile(make_book):
-    book = make_book({"01_first": notebook("print(n, scale, seeds, compute)")}, "01_first: {n: 3, scale: 2}")
-    result = book.execute(*book.sources(), "-p", "scale", "-1e-3", "-p", "seeds", "[4, 5]", "-p", "compute", "false", "--output", str(book.root / "mine"))
+    book = make_book(
+        {"01_first": notebook("print(n, scale, seeds, compute)")}, "01_first: {n: 3, scale: 2}"
+    )
+    result = book.execute(
+        *book.sources(),
+        "-p",
+        "scale",
+        "-1e-3",
+        "-p",
+        "seeds",
+        "[4, 5]",
+        "-p",
+        "compute",
+        "false",
+        "--output",
+        str(book.root / "mine"),
+    )
     assert result.returncode == 0, result.stderr
     chapter = nbformat.read(book.root / "mine" / "01_first.ipynb", as_version=4)
     assert printed(chapter.cells) == "3 -0.001 [4, 5] False\n"

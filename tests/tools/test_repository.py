@@ -7,9 +7,9 @@ import subprocess
 import tomllib
 
 import pytest
-import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from ruamel.yaml import YAML
 
 import assemble
 import check
@@ -18,7 +18,11 @@ from tiny_book import REPOSITORY
 
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
 CONDA_NAMES = {"torch": "pytorch"}
-CONSTRAINTS = [line for line in (REPOSITORY / "constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+CONSTRAINTS = [
+    line
+    for line in (REPOSITORY / "constraints.txt").read_text().splitlines()
+    if line and not line.startswith("#")
+]
 
 
 def requirements() -> list[Requirement]:
@@ -33,33 +37,48 @@ def bounds(lines: list[Requirement]) -> dict[str, str]:
 
 
 def test_environment_yml_equals_pyproject():
-    environment = yaml.safe_load((REPOSITORY / "environment.yml").read_text())
+    environment = YAML(typ="safe").load(REPOSITORY / "environment.yml")
     plain = [line for line in environment["dependencies"] if isinstance(line, str)]
-    through_pip = next(line["pip"] for line in environment["dependencies"] if isinstance(line, dict))
+    through_pip = next(
+        line["pip"] for line in environment["dependencies"] if isinstance(line, dict)
+    )
     assert "-e ." in through_pip and "pip" in plain
-    listed = bounds([Requirement(line) for line in [*plain, *through_pip] if line not in ("-e .", "pip")])
+    listed = bounds(
+        [Requirement(line) for line in [*plain, *through_pip] if line not in ("-e .", "pip")]
+    )
     assert str(Requirement(f"python{PROJECT['requires-python']}").specifier) == listed.pop("python")
     assert listed == bounds(requirements())
 
 
 def test_constraints_are_exact_versions_for_any_machine():
-    assert CONSTRAINTS and all(re.fullmatch(r"[a-z0-9._-]+==[0-9][a-z0-9.]*", line) for line in CONSTRAINTS)
+    assert CONSTRAINTS and all(
+        re.fullmatch(r"[a-z0-9._-]+==[0-9][a-z0-9.]*", line) for line in CONSTRAINTS
+    )
     assert not [line for line in CONSTRAINTS if re.match(r"nvidia|cuda|triton|what-the", line)]
 
 
 def test_constraints_pin_every_direct_requirement_within_its_bounds():
-    pinned = {canonicalize_name(name): version for name, version in (line.split("==") for line in CONSTRAINTS)}
+    pinned = {
+        canonicalize_name(name): version
+        for name, version in (line.split("==") for line in CONSTRAINTS)
+    }
     for line in requirements():
         assert line.specifier.contains(pinned[canonicalize_name(line.name)]), line
 
 
 def targets() -> list[str]:
-    phony = next(line for line in (REPOSITORY / "Makefile").read_text().splitlines() if line.startswith(".PHONY:"))
+    phony = next(
+        line
+        for line in (REPOSITORY / "Makefile").read_text().splitlines()
+        if line.startswith(".PHONY:")
+    )
     return phony.split()[1:]
 
 
 def test_help_is_the_default_and_lists_every_target():
-    shown = subprocess.run(["make", "-s"], cwd=REPOSITORY, capture_output=True, text=True, check=True).stdout
+    shown = subprocess.run(
+        ["make", "-s"], cwd=REPOSITORY, capture_output=True, text=True, check=True
+    ).stdout
     assert re.findall(r"^make (\w+)", shown, flags=re.MULTILINE) == targets()
 
 
@@ -67,9 +86,14 @@ def test_help_is_the_default_and_lists_every_target():
 def test_every_target_sets_itself_up(tmp_path, target):
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(REPOSITORY / name, tmp_path)
-    result = subprocess.run(["make", target, "CANDIDATES=false"], cwd=tmp_path, capture_output=True, text=True)
+    result = subprocess.run(
+        ["make", target, "CANDIDATES=false"], cwd=tmp_path, capture_output=True, text=True
+    )
     assert result.returncode == 2
-    assert "No Python from 3.11 to 3.13 was found; install one, or name it" in result.stderr.splitlines()[0]
+    assert (
+        "No Python from 3.11 to 3.13 was found; install one, or name it"
+        in result.stderr.splitlines()[0]
+    )
 
 
 def test_toc_lists_exactly_the_pages_and_chapters_there_are():
@@ -78,11 +102,11 @@ def test_toc_lists_exactly_the_pages_and_chapters_there_are():
 
 @pytest.mark.parametrize("profile", ["quick", "laptop", "paper"])
 def test_every_chapter_accepts_every_profile(profile):
-    folder = REPOSITORY / "notebooks"
-    overrides = percent.read_profile(folder, profile)
-    for source in percent.list_notebooks(folder):
+    for source in percent.list_notebooks(REPOSITORY / "notebooks"):
         defaults = percent.default_parameters(percent.read_notebook(source), source.name)
-        percent.checked_overrides(defaults, overrides.get(source.stem, {}), f"{source.name}, profile {profile}")
+        percent.checked_overrides(
+            defaults, percent.read_profile(source, profile), f"{source.name}, profile {profile}"
+        )
 
 
 def test_the_ci_script_runs_the_documented_test_command():
@@ -93,5 +117,15 @@ def test_the_ci_script_runs_the_documented_test_command():
 
 
 def test_no_file_of_the_publication_holds_a_machine_path():
-    files = [*REPOSITORY.glob("tools/*.py"), *REPOSITORY.glob("book/*.md"), *REPOSITORY.glob("*.yml"), REPOSITORY / "Makefile"]
-    assert [(path.name, prefix) for path in files for prefix in check.machine_paths(REPOSITORY) if prefix in path.read_text()] == []
+    files = [
+        *REPOSITORY.glob("tools/*.py"),
+        *REPOSITORY.glob("book/*.md"),
+        *REPOSITORY.glob("*.yml"),
+        REPOSITORY / "Makefile",
+    ]
+    assert [
+        (path.name, prefix)
+        for path in files
+        for prefix in check.machine_paths(REPOSITORY)
+        if prefix in path.read_text()
+    ] == []

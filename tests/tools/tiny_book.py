@@ -1,5 +1,6 @@
 """Tiny books to execute and build: no torch, a few seconds each."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -7,6 +8,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import psutil
+from ruamel.yaml import YAML
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -48,7 +50,7 @@ class Book:
         shutil.copy(REPOSITORY / "_config.yml", root)
         (root / "book" / "references.bib").touch()
         self.page("index", "# Start\n\nOne formula, $x^2$, and a displayed one:\n\n$$\ny = " + " + ".join(f"x_{{{i}}}" for i in range(60)) + "\n$$\n")
-        (root / "notebooks" / "profiles").mkdir(parents=True)
+        (root / "notebooks").mkdir()
         for stem, text in notebooks.items():
             self.write_notebook(stem, text)
         self.profile("quick", profile)
@@ -61,9 +63,19 @@ class Book:
 
     def write_notebook(self, stem: str, text: str) -> None:
         (self.root / "notebooks" / f"{stem}.py").write_text(text)
+        self.profiles(stem).parent.mkdir(parents=True, exist_ok=True)
+        if not self.profiles(stem).exists():
+            self.profiles(stem).write_text("quick:\n")
+
+    def profiles(self, stem: str) -> Path:
+        """The file of profiles of a chapter."""
+        return self.root / "chapters" / stem.partition("_")[2] / "profiles.yaml"
 
     def profile(self, name: str, text: str) -> None:
-        (self.root / "notebooks" / "profiles" / f"{name}.yaml").write_text(text)
+        """Set one profile of all chapters; text is `notebook: {parameter: value}` lines."""
+        overrides = YAML(typ="safe").load(text) or {}
+        for stem in [Path(source).stem for source in self.sources()]:
+            self.profiles(stem).write_text(json.dumps({name: overrides.get(stem, {})}))
 
     @property
     def executed(self) -> Path:
@@ -101,12 +113,18 @@ CHAPTERS = {
 PROFILE = "01_first: {n: 3, scale: 2}\n"
 
 
-def built_book(root: Path) -> SimpleNamespace:
+def ran_book(root: Path) -> SimpleNamespace:
     book = Book(root, CHAPTERS, PROFILE)
-    executed, built = book.execute(*book.sources()), book.build()
+    executed = book.execute(*book.sources())
     assert executed.returncode == 0, executed.stderr
+    return SimpleNamespace(book=book, executed=executed)
+
+
+def built_book(root: Path) -> SimpleNamespace:
+    ran = ran_book(root)
+    built = ran.book.build()
     assert built.returncode == 0, built.stderr
-    return SimpleNamespace(book=book, executed=executed, built=built)
+    return SimpleNamespace(**vars(ran), built=built)
 
 
 def is_alive(pid: int) -> bool:
