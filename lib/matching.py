@@ -1,6 +1,8 @@
 """Did an attack find training images? Similarity, matching, calibration.
 
-This is the only module that compares candidates with the truth, after an attack has ended.
+This is the only module that compares candidates with the truth, after an attack has ended. One
+matrix of similarities [images, candidates] is made by `ncc`, for the training images and for
+held-out ones; everything else is read from it.
 """
 
 from dataclasses import dataclass
@@ -63,31 +65,34 @@ class Matches:
 
 
 def match(
-    targets: Tensor, candidates: Tensor, mean: Tensor, *, window: int = 3, vote: float = 0.9
+    targets: Tensor, pool: Tensor, similarity: Tensor, *, window: int = 3, vote: float = 0.9
 ) -> Matches:
     """Scaling, nearest neighbours, voting and sorting (paper 004, B.3).
 
     Args:
-        targets: images [n, c, h, w] in [0, 1]; candidates: [m, c, h, w], mean subtracted.
-        mean: the training mean [c, h, w], added to the candidates before the stretch.
+        targets: images [n, c, h, w] in [0, 1].
+        pool: the candidates as images, that is, with the training mean added [m, c, h, w].
+        similarity: NCC of each pair, both without the training mean [n, m].
         vote: candidates with NCC above this share of the best are averaged (B.3: 0.9); 1 takes
             the single best, as the released notebooks do.
+
+    Raises:
+        ValueError: when the similarity is not that of these targets and this pool.
     """
-    similarity = ncc(targets - mean, candidates)
+    if similarity.shape != (len(targets), len(pool)):
+        raise ValueError(
+            f"similarity {list(similarity.shape)} is not of {len(targets)} targets and "
+            f"{len(pool)} candidates"
+        )
     best = similarity.amax(1)
     chosen = (similarity >= vote * best[:, None]) & (best[:, None] > 0)
     chosen[torch.arange(len(targets)), similarity.argmax(1)] = True
-    pool = stretch(candidates + mean).flatten(1).double()
     weights = chosen.double() / chosen.sum(1, keepdim=True)
-    voted = stretch((weights @ pool).reshape(targets.shape).to(targets))
+    mixed = weights @ stretch(pool).flatten(1).double()
+    voted = stretch(mixed.reshape(targets.shape).to(targets))
     scores = ssim(targets, voted, window=window)
     order = scores.argsort(descending=True)
     return Matches(order, voted[order], best[order], scores[order])
-
-
-def best_ncc(targets: Tensor, candidates: Tensor, mean: Tensor) -> Tensor:
-    """Best NCC of each target over the pool, both without the training mean -> [n]."""
-    return ncc(targets - mean, candidates).amax(1)
 
 
 def auroc(positives: Tensor, negatives: Tensor) -> float:
@@ -98,17 +103,19 @@ def auroc(positives: Tensor, negatives: Tensor) -> float:
 
 
 def excess_hits(
-    train: Tensor, held_out: Tensor, candidates: Tensor, mean: Tensor, *, log_ratio: float = 0.2
+    train: Tensor, held_out: Tensor, *, log_ratio: float = 0.2
 ) -> tuple[int, int]:
     """Distinct training images and distinct held-out images that a candidate singles out.
 
     A candidate hits its nearest image of both sets together (distance 1 − NCC) when the second
     nearest is farther by a factor above exp(`log_ratio`). The sets must be of equal size, so
     that chance gives both the same count.
+
+    train, held_out: NCC of n images of each kind with the same m candidates [n, m].
     """
     if len(train) != len(held_out):
         raise ValueError(f"{len(train)} training and {len(held_out)} held-out images: not equal")
-    distance = 1 - ncc(torch.cat([train, held_out]) - mean, candidates)
+    distance = 1 - torch.cat([train, held_out])
     nearest, index = distance.topk(2, dim=0, largest=False)
     decided = (nearest[1].clamp(min=1e-12) / nearest[0].clamp(min=1e-12)).log() > log_ratio
     hit = index[0][decided].unique()
@@ -126,27 +133,26 @@ class Calibration:
     excess: float  # distinct training hits − distinct held-out hits, mean over held-out sets
 
 
-def calibrate(train: Tensor, held_out: Tensor, candidates: Tensor, mean: Tensor) -> Calibration:
-    """Score the same pool against training and held-out images, [n, c, h, w] and [k, c, h, w].
+def calibrate(train: Tensor, held_out: Tensor) -> Calibration:
+    """Score one pool against training and held-out images.
 
-    k ≥ n; with k = 1,000 the 99 % quantile rests on ten images. `excess` averages over the
-    ⌊k/n⌋ disjoint held-out sets of n images, drawn by stride so that classes stay balanced.
+    `excess` averages over the ⌊k/n⌋ disjoint held-out sets of n images, drawn by stride so that
+    classes stay balanced.
+
+    train: NCC of the n training images with the m candidates [n, m]; held_out: that of k ≥ n
+    images never trained on [k, m]; with k = 1,000 the 99 % quantile rests on ten images.
     """
-    if len(held_out) < len(train):
-        raise ValueError(f"{len(held_out)} held-out images are fewer than {len(train)} targets")
-    on_train = best_ncc(train, candidates, mean)
-    on_held_out = best_ncc(held_out, candidates, mean)
-    threshold = on_held_out.quantile(0.99).item()
-    hits = int((on_train > threshold).sum())
-    sets = len(held_out) // len(train)
-    excesses = []
-    for offset in range(sets):
-        mine, others = excess_hits(train, held_out[offset::sets][: len(train)], candidates, mean)
-        excesses.append(mine - others)
+    n, sets = len(train), len(held_out) // len(train)
+    if not sets:
+        raise ValueError(f"{len(held_out)} held-out images are fewer than {n} targets")
+    best_train, best_held_out = train.amax(1), held_out.amax(1)
+    threshold = best_held_out.quantile(0.99).item()
+    hits = int((best_train > threshold).sum())
+    pairs = [excess_hits(train, held_out[offset::sets][:n]) for offset in range(sets)]
     return Calibration(
-        auroc=auroc(on_train, on_held_out),
-        tpr_at_1_percent=hits / len(train),
+        auroc=auroc(best_train, best_held_out),
+        tpr_at_1_percent=hits / n,
         hits=hits,
         threshold=threshold,
-        excess=float(np.mean(excesses)),
+        excess=float(np.mean([mine - others for mine, others in pairs])),
     )

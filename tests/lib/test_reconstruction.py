@@ -11,9 +11,10 @@ from torch import Tensor
 
 from lib import reconstruction
 from lib.kkt import NoGradientPath, kkt_residual, mlp_layers
+from lib.losses import NonFiniteLoss
+from lib.margin import fit_margin
 from lib.models import MLP
 from lib.reconstruction import (
-    NonFiniteAttack,
     dual_feasibility,
     eliminated_attack,
     half_signs,
@@ -22,7 +23,6 @@ from lib.reconstruction import (
     projected_steps,
 )
 from lib.rowspace import row_space
-from lib.train import fit_margin
 
 GENTLE = {"lr": 1e-3, "lr_multipliers": 1e-3, "sigma": 0.3, "alpha": 50.0, "lambda_min": 0.0}
 
@@ -218,7 +218,9 @@ def test_what_lies_outside_the_row_space_is_ignored(trained):
 
 def test_a_start_brings_its_own_labels(trained):
     start = torch.randn(8, 20, generator=seeded(2))
-    result = eliminated_attack(trained, 8, (20,), iterations=1, lr=0.0, seed=0, rank=20, start=start)
+    result = eliminated_attack(
+        trained, 8, (20,), iterations=1, lr=0.0, seed=0, rank=20, start=start
+    )
     with torch.no_grad():
         assert torch.equal(result.signs, trained(start).sign())
     assert torch.allclose(result.candidates, start, atol=1e-5)
@@ -243,7 +245,7 @@ def test_a_seed_gives_the_same_result_and_another_seed_another(trained, attack):
 
 @pytest.mark.parametrize("m", [1, 0])
 def test_one_candidate_is_too_few(trained, m):
-    with pytest.raises(ValueError, match=f"m = {m}: an attack needs at least one candidate of each"):
+    with pytest.raises(ValueError, match=f"m = {m}: an attack needs at least one candidate of"):
         kkt_attack(trained, m, (20,), iterations=1, seed=0, **GENTLE)
     with pytest.raises(ValueError, match=f"m = {m}"):
         eliminated_attack(trained, m, (20,), iterations=1, lr=0.1, seed=0, rank=6)
@@ -257,11 +259,11 @@ def test_a_start_of_another_length_is_refused(trained):
 
 
 def test_non_finite_losses_name_the_attack_and_the_step(trained):
-    with pytest.raises(NonFiniteAttack, match=r"kkt_attack: the loss is (inf|nan) at step [1-3]"):
+    with pytest.raises(NonFiniteLoss, match=r"kkt_attack: the loss is (inf|nan) at step [1-3]"):
         kkt_attack(trained, 6, (20,), iterations=9, seed=0, **GENTLE | {"lr": 1e30})
-    with pytest.raises(NonFiniteAttack, match=r"eliminated_attack: .* at step [1-3]"):
+    with pytest.raises(NonFiniteLoss, match=r"eliminated_attack: .* at step [1-3]"):
         eliminated_attack(trained, 6, (20,), iterations=9, lr=1e30, seed=0, rank=6)
-    with pytest.raises(NonFiniteAttack, match=r"eliminated_attack: the loss is nan at step 0"):
+    with pytest.raises(NonFiniteLoss, match=r"eliminated_attack: the loss is nan at step 0"):
         start = torch.full((6, 20), math.nan)
         eliminated_attack(trained, 6, (20,), iterations=9, lr=0.1, seed=0, rank=6, start=start)
 

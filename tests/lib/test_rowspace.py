@@ -6,10 +6,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from lib.metrics import ncc
+from lib.margin import fit_margin
+from lib.matching import ncc
 from lib.models import MLP
 from lib.rowspace import image_derivatives, noise_edge, row_space, unmix, whitening
-from lib.train import fit_margin
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -81,13 +81,13 @@ def test_nothing_learnt_is_said():
         unmix(untrained, (1, 6, 10), seed=0)
 
 
-@pytest.mark.parametrize("steps", ["constant", "loss-scaled"])
-def test_training_moves_the_first_layer_only_within_the_span_of_the_inputs(steps):
+@pytest.mark.parametrize("protocol", ["constant", "loss-scaled"])
+def test_training_moves_the_first_layer_only_within_the_span_of_the_inputs(protocol):
     model = MLP(30, (40, 20), generator=seeded(0), dtype=torch.float64)
     before = model.layers[0].weight.detach().clone()
     x = torch.randn(6, 30, generator=seeded(1), dtype=torch.float64)
     signs = torch.tensor([1.0, -1, 1, -1, 1, -1], dtype=torch.float64)
-    fit_margin(model, x, signs, epochs=300, steps=steps, lr=0.05)
+    fit_margin(model, x, signs, epochs=300, protocol=protocol, lr=0.05)
     moved = model.layers[0].weight.detach() - before
     span = torch.linalg.qr(x.T).Q.T
     assert moved.norm() > 0.01

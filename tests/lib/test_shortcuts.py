@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from small_networks import Fussy
 from torch import nn
 
 from lib import shortcuts
@@ -340,52 +341,6 @@ def test_temperature_ends_where_there_is_no_minimum():
     sure = torch.eye(10)
     assert shortcuts.temperature(sure, torch.arange(10)) < 0.05
     assert shortcuts.temperature(sure, torch.arange(10).roll(1)) > 1000
-
-
-# --- the network asked ---------------------------------------------------------------------------
-
-
-class Fussy(nn.Module):
-    """A linear network of another scale in training mode, that keeps the sizes of its batches."""
-
-    def __init__(self, inputs: int, outputs: int):
-        super().__init__()
-        self.linear = nn.Linear(inputs, outputs)
-        self.dropout = nn.Dropout(0.5)
-        nn.init.normal_(self.linear.weight, generator=seeded(0))
-        self.sizes, self.modes = [], []
-
-    def forward(self, x):
-        self.sizes.append(len(x))
-        self.modes.append(self.training)
-        return self.linear(self.dropout(x.flatten(1)))
-
-
-@pytest.mark.parametrize("training", [True, False])
-def test_logits_are_those_of_evaluation_mode_and_the_mode_comes_back(training):
-    images = noise(7, 2, 3)
-    model = Fussy(18, 4).train(training)
-    found = shortcuts.logits(model, images)
-    assert torch.allclose(found, model.linear(images.flatten(1)), atol=1e-6)
-    assert model.training is training and model.dropout.training is training
-    assert not any(model.modes) and not found.requires_grad
-
-
-@pytest.mark.parametrize("batch", [1, 3, 7, 100])
-def test_logits_in_batches_equal_one_pass(batch):
-    images = noise(7, 2, 3)
-    model = Fussy(18, 4)
-    once = shortcuts.logits(model, images, batch=7)
-    model.sizes.clear()
-    assert torch.allclose(shortcuts.logits(model, images, batch=batch), once, atol=1e-6)
-    assert max(model.sizes) <= batch and sum(model.sizes) == 7
-    assert not torch.allclose(once[0], once[1])
-
-
-def test_logits_are_float32_in_any_precision():
-    model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).bfloat16()
-    found = shortcuts.logits(model, torch.rand(3, 1, 2, 2).bfloat16())
-    assert found.dtype == torch.float32
 
 
 # --- saliency ------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from lib.checkpoints import load_checkpoint
+from lib.weights import load_checkpoint
 
 
 def network(seed: int = 0) -> nn.Module:
