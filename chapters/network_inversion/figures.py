@@ -1,0 +1,377 @@
+"""Figures of chapter 3: runs in, matplotlib figure out; None where nothing was run."""
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+import torch
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from chapters.network_inversion.design import FOUR, LEFT_OUT, TOLD
+from chapters.network_inversion.reading import (
+    Asked,
+    along,
+    confidences,
+    datasets,
+    made_images,
+    matched,
+    mean,
+    measured,
+    per_seed,
+    sure,
+)
+from harness import figures
+from harness.results import Runs
+from harness.style import FAINT, MUTED, PALETTE, WIDTH, darker, style
+
+CERTAIN, DOUBTING = PALETTE[0], PALETTE[1]  # what the generator is asked for
+REAL = MUTED
+ASKED_FOR_DOUBT = ("vector", "vector-matrix", "vector-matrix, row or column")
+ON_DARK_CELLS, ON_PALE_CELLS = "#fefefe", "#262626"  # on cells, which dark pages do not change
+
+# --- images -------------------------------------------------------------------------------------
+
+
+def beside_real(
+    asked: Asked, real: Mapping[str, np.ndarray], *, classes: int = 4, rows: Mapping[str, str]
+) -> Figure | None:
+    """Real images above made ones of the same classes, a block a data set.
+
+    real: `reading.real_images`; without any its row is left out.  rows: {label: question}.
+    """
+    shown = datasets(asked)
+    made = {
+        (label, d): made_images(measured(asked[name]), d)
+        for label, name in rows.items()
+        for d in shown
+    }
+    labels = [label for label in rows if any(made[label, d] for d in shown)]
+    if not shown or not labels:
+        return None
+    blocks = {}
+    for d in shown:
+        common = set.intersection(*(set(made[x, d]) for x in labels if made[x, d]))
+        blocks[d] = sorted(common)[:classes]
+    first = ["real"] if any(d in real for d in shown) else []
+    with style():
+        margin, gap, top = 0.85, 0.12, 0.24
+        cell = (WIDTH - margin - gap * (len(shown) - 1)) / (len(shown) * classes)
+        cell = min(cell, 0.62)
+        height = top + cell * len(first + labels)
+        width = margin + gap * (len(shown) - 1) + cell * classes * len(shown)
+        fig = Figure(figsize=(max(width, WIDTH), height))
+        for j, d in enumerate(shown):
+            left = margin + j * (classes * cell + gap)
+            fig.text(left / fig.get_figwidth(), 1 - 0.02 / height, asked["vector-matrix"].title(d),
+                     fontsize=9, va="top")  # fmt: skip
+            for i, label in enumerate(first + labels):
+                for k, c in enumerate(blocks[d]):
+                    picture = _picture(real, made, label, d, c)
+                    if picture is not None:
+                        box = (left + k * cell, height - top - (i + 1) * cell, cell, cell)
+                        _image(fig, picture, box)
+        for i, label in enumerate(first + labels):
+            fig.text((margin - 0.08) / fig.get_figwidth(), (height - top - (i + 0.5) * cell) / height,
+                     label.replace(" ", "\n"), fontsize=9, ha="right", va="center", linespacing=1.1)  # fmt: skip
+    return fig
+
+
+def _picture(real, made, label: str, dataset: str, k: int) -> np.ndarray | None:
+    """Image [c, h, w] of class k."""
+    if label == "real":
+        return real[dataset][k] if dataset in real else None
+    found = made[label, dataset].get(k)
+    return None if found is None else found[0]
+
+
+def _image(fig: Figure, picture: np.ndarray, box: tuple[float, float, float, float]) -> None:
+    """picture: [c, h, w] in [0, 1].  box: left, bottom, width and height in inches."""
+    x, y, w, h = box
+    W, H = fig.get_size_inches()
+    ax = fig.add_axes((x / W, y / H, (w - 0.03) / W, (h - 0.03) / H))
+    shown = picture.transpose(1, 2, 0).clip(0, 1)
+    ax.imshow(shown[..., 0] if shown.shape[-1] == 1 else shown, cmap="gray", vmin=0, vmax=1)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set(visible=True, color=FAINT, linewidth=0.5)
+
+
+def live(samples, real: torch.Tensor, labels: torch.Tensor, *, draws: int = 3) -> Figure:
+    """The first image of each class, and made ones below it.
+
+    samples: `lib.inversion.Samples`.  real: [n, c, h, w] in [0, 1] with labels [n].
+    """
+    classes = int(labels.max()) + 1
+    rows = {"real digits": torch.stack([real[labels == k][0] for k in range(classes)])}
+    for i in range(draws):
+        some = torch.stack([samples.images[samples.labels == k][i] for k in range(classes)])
+        rows[f"made, draw {i + 1}"] = (some + 1) / 2
+    return figures.image_rows(rows, {"real digits": [str(k) for k in range(classes)]})
+
+
+def siblings(asked: Asked, real: Mapping[str, np.ndarray]) -> Figure | None:
+    """One image of each class from each generator against one classifier, below real ones."""
+    runs = measured(asked["siblings"])
+    rows = {}
+    for d in runs.of("dataset"):
+        made = {g: made_images(runs, d, generator=g) for g in runs.where(dataset=d).of("generator")}
+        common = sorted(set.intersection(*map(set, made.values())))
+        if d in real:
+            rows[f"{runs.title(d)} real"] = real[d][common]
+        for g, own in made.items():
+            rows[f"{runs.title(d)} made {g + 1}"] = np.stack([own[k][0] for k in common])
+    widths = {len(row) for row in rows.values()}
+    if not rows:
+        return None
+    least = min(widths)  # a class that a generator misses takes the last column of all
+    short = {name.replace(" (JPEG)", "").replace(" (900)", ""): row for name, row in rows.items()}
+    return figures.image_rows({name: row[:least] for name, row in short.items()})
+
+
+# --- values by seed -----------------------------------------------------------------------------
+
+
+def _dots(ax: Axes, y: float, values: Sequence[float], colour, *, hollow: bool = False) -> None:
+    """Seeds as faint dots, their mean as a full one with its 95 % interval."""
+    if not len(values):
+        return
+    interval = sure(values)
+    ax.plot(values, [y] * len(values), "o", color=colour, alpha=0.3, ms=3.5, mew=0)
+    ax.plot([interval.low, interval.high], [y, y], color=colour, lw=2, solid_capstyle="round")
+    face = {"mfc": "none", "mew": 1.4} if hollow else {"mew": 0}
+    ax.plot(interval.estimate, y, "o", color=colour, ms=6.5, **face)
+
+
+def _panels(rows: int, titles: Iterable[str], *, height: float) -> tuple[Figure, np.ndarray]:
+    titles = list(titles)
+    fig = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = fig.subplots(rows, len(titles), sharey=True, squeeze=False)
+    for ax, title in zip(axes[0], titles):
+        ax.set_title(title, fontsize=10, loc="left")
+    for ax in axes.flat:
+        ax.grid(axis="y", visible=False)
+        ax.tick_params(axis="y", length=0, labelsize=9)
+        ax.tick_params(axis="x", labelsize=9)
+    return fig, axes
+
+
+def _named_colours(fig: Figure, names: Mapping[str, object], *, x: float = 0.0) -> None:
+    """What the colours mean, as coloured words above the panels."""
+    for name, colour in names.items():
+        fig.text(x, 1.0, f"● {name}", color=darker(colour), fontsize=10, va="bottom")
+        x += 0.02 * len(name) + 0.07
+
+
+def conditionings(asked: Asked) -> Figure | None:
+    """Diversity within a class by what the generator is told; hollow: below 95 % accuracy."""
+    shown = datasets(asked)
+    if not shown:
+        return None
+    names = [n for n in TOLD if n not in ASKED_FOR_DOUBT] + list(ASKED_FOR_DOUBT)
+    with style():
+        fig, axes = _panels(1, map(asked["label"].title, shown), height=0.75 + 0.24 * len(names))
+        for ax, d in zip(axes[0], shown):
+            equal = matched(asked, names, d)
+            for y, name in enumerate(names):
+                colour = DOUBTING if name in ASKED_FOR_DOUBT else CERTAIN
+                values = per_seed(asked[name], "intra", d).tolist()
+                _dots(ax, y, values, colour, hollow=name not in equal)
+            ax.set_xlim(left=0)
+        axes[0, 0].set_yticks(range(len(names)), names)
+        axes[0, 0].invert_yaxis()
+        fig.supxlabel("diversity within a class, 1 − mean cosine of features", fontsize=10)
+        _named_colours(fig, {"asked for certainty": CERTAIN, "asked for doubt": DOUBTING}, x=0.27)
+    return fig
+
+
+def terms(asked: Asked) -> Figure | None:
+    """Spread within a class of features (above) and of pixels (below), by loss."""
+    shown = datasets(asked)
+    if not shown:
+        return None
+    measures = {"features, 1 − mean cosine": "intra", "pixels, standard deviation": "pixel_std"}
+    with style():
+        fig, axes = _panels(2, map(asked["label"].title, shown), height=3.7)
+        for row, (label, measure), colour in zip(axes, measures.items(), (CERTAIN, DOUBTING)):
+            for ax, d in zip(row, shown):
+                for y, name in enumerate(LEFT_OUT):
+                    hollow = name not in matched(asked, [name], d)
+                    _dots(ax, y, per_seed(asked[name], measure, d).tolist(), colour, hollow=hollow)
+                ax.set_xlim(left=0)
+            row[len(shown) // 2].set_xlabel(f"within a class: {label}", fontsize=10)
+        axes[0, 0].set_yticks(range(len(LEFT_OUT)), list(LEFT_OUT))
+        axes[0, 0].invert_yaxis()
+    return fig
+
+
+def confidence(asked: Asked) -> Figure | None:
+    """Measured against predicted confidence, a dot a run."""
+    table = confidences(asked)
+    if table.empty:
+        return None
+    with style():
+        fig = Figure(figsize=(WIDTH, 2.7), layout="constrained")
+        ax = fig.subplots()
+        ax.plot((0.2, 1), (0.2, 1), color=MUTED, ls="--", lw=1, zorder=0)
+        for (name, own), colour, marker in zip(
+            table.groupby("data set", sort=False), PALETTE, "os^D"
+        ):
+            ax.plot(own["predicted"], own["confidence"], marker, color=colour, ms=4.5, alpha=0.75,
+                    mew=0, label=name)  # fmt: skip
+        for name, where in {
+            "no cross-entropy": table["ce"] == 0,
+            "α = 4": table["kl"] == 4,
+            "α = 1": (table["kl"] == 1) & (table["ce"] == 1) & (table["vector"] == "soft"),
+            "α = ¼": table["kl"] == 0.25,
+            "hot vectors,\nor no KL": (table["kl"] == 0) | (table["vector"] == "hot"),
+        }.items():
+            if where.any():
+                x, low = table[where]["predicted"].mean(), table[where]["confidence"].min()
+                ax.annotate(name, (x, low), xytext=(8, -6), textcoords="offset points", fontsize=9,
+                            va="top", ha="right" if x > 0.95 else "left")  # fmt: skip
+        ax.set(xlabel="confidence that the loss asks for", xlim=(0.2, 1.03), ylim=(0.13, 1.05))
+        ax.set_title("mean largest probability of made images", loc="left", fontsize=10)
+        ax.legend(frameon=False, fontsize=9, loc="upper left", handletextpad=0.1)
+    return fig
+
+
+def unlike(asked: Asked) -> Figure | None:
+    """An independent classifier's view of test images and of made ones, a row a data set."""
+    shown = datasets(asked)
+    if not shown:
+        return None
+    panels = {
+        "it names the class": ("oracle_accuracy", "oracle_test_accuracy", None),
+        "KID to training images": ("kid", "test_kid", None),
+        "farther than a test image": ("nearest_auroc", None, 0.5),
+    }
+    kinds = {"vector-matrix, hot": (CERTAIN, 0.0), "vector-matrix": (DOUBTING, 0.22)}
+    with style():
+        fig, axes = _panels(1, panels, height=0.75 + 0.5 * len(shown))
+        for ax, (measure, of_test, level) in zip(axes[0], panels.values()):
+            for y, d in enumerate(shown):
+                if of_test:
+                    _dots(ax, y - 0.22, per_seed(asked["vector-matrix"], of_test, d).tolist(), REAL)
+                for name, (colour, shift) in kinds.items():
+                    _dots(ax, y + shift, per_seed(asked[name], measure, d).tolist(), colour)
+            if level is not None:
+                ax.axvline(level, color=REAL, ls="--", lw=1, zorder=0)
+            ax.set_xlim(left=0 if measure != "kid" else -0.1)
+        for ax in (axes[0, 0], axes[0, 2]):
+            ax.set_xlim(-0.03, 1.05)
+            ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        axes[0, 0].set_yticks(range(len(shown)), [asked["label"].title(d) for d in shown])
+        axes[0, 0].set_ylim(len(shown) - 0.5, -0.5)
+        _named_colours(
+            fig, {"test images": REAL, "asked for certainty": CERTAIN, "asked for doubt": DOUBTING}
+        )
+    return fig
+
+
+# --- appendix -----------------------------------------------------------------------------------
+
+MEASURES = {  # columns of `in_numbers`: scalar and its format
+    "inversion\naccuracy": ("inversion_accuracy", ".3f"),
+    "confidence": ("confidence", ".2f"),
+    "diversity\nwithin a class": ("intra", ".2f"),
+    "the same, to\nanother network": ("oracle_intra", ".3f"),
+    "steps to\n95 %": ("steps_to_95", ".0f"),
+}
+LOSS_MEASURES = {
+    **{k: v for k, v in MEASURES.items() if v[0] in ("inversion_accuracy", "confidence", "intra")},
+    "diversity\nbetween classes": ("inter", ".2f"),
+    "pixels,\nst. deviation": ("pixel_std", ".2f"),
+}
+
+
+def in_numbers(
+    asked: Asked, names: Sequence[str], measures: Mapping[str, tuple[str, str]] = MEASURES
+) -> Figure | None:
+    """Means over seeds as number and colour: a row a setting, a map a measure, a column a set.
+
+    Each map has its own scale of colours.
+    """
+    shown = datasets(asked)
+    if not shown:
+        return None
+    with style():
+        fig = Figure(figsize=(WIDTH, 1.15 + 0.25 * len(names)))
+        axes = fig.subplots(1, len(measures), sharey=True)
+        for ax, (title, (measure, form)) in zip(np.atleast_1d(axes), measures.items()):
+            values = np.array([[mean(asked[n], measure, d) for d in shown] for n in names])
+            _cells(ax, values, form)
+            ax.set_title(title, fontsize=8, loc="left", linespacing=1.1)
+            ax.set_xticks(
+                [i + 0.5 for i in range(len(shown))],
+                [asked["label"].title(d).split(" (")[0] for d in shown],
+                rotation=60, ha="right", rotation_mode="anchor", fontsize=8,
+            )  # fmt: skip
+        first = np.atleast_1d(axes)[0]
+        first.set_yticks([i + 0.5 for i in range(len(names))], names, fontsize=8)
+        first.set_ylim(len(names), 0)
+        fig.tight_layout(w_pad=0.4)
+    return fig
+
+
+def _cells(ax: Axes, values: np.ndarray, form: str) -> None:
+    """A table [rows, columns] whose cells are coloured from the lowest value to the highest."""
+    low, high = np.nanmin(values), np.nanmax(values)
+    shades = colormaps["Blues"]
+    for (i, j), value in np.ndenumerate(values):
+        if not np.isfinite(value):
+            continue
+        share = (value - low) / (high - low) if high > low else 0.0
+        ax.add_patch(Rectangle((j, i), 0.96, 0.96, facecolor=shades(0.1 + 0.7 * share), lw=0))
+        ax.text(j + 0.48, i + 0.5, format(value, form), ha="center", va="center", fontsize=7,
+                color=ON_DARK_CELLS if share > 0.6 else ON_PALE_CELLS)  # fmt: skip
+    ax.set_xlim(0, values.shape[1])
+    ax.grid(False)
+    ax.spines[:].set_visible(False)
+    ax.tick_params(length=0)
+
+
+@figures.needs_runs
+def tried_weights(tried: Runs) -> Figure | None:
+    """Vendi score over the weights of the loss that were tried."""
+    table = measured(tried).frame()
+    if table.empty:
+        return None
+    table["setting"] = [f"δ = {v:g}" for v in table["orthogonality"]]
+    table["at α"] = [f"α = {v:g}, β = 1" for v in table["kl"]]
+    return figures.heat(
+        table, "cosine", "setting", "vendi", "at α", label_x="γ, weight of the cosine term",
+        format=".1f",
+    )  # fmt: skip
+
+
+def steps(asked: Asked) -> Figure | None:
+    """Inversion accuracy along training, for the papers' four ways of telling."""
+    table = along(asked, FOUR)
+    if table.empty:
+        return None
+    return figures.panels(
+        table, "step", "accuracy", "told by", "data set", columns=3, log_x=True, height=2.0,
+        label_x="step of the generator", label_y="inversion accuracy",
+    )  # fmt: skip
+
+
+def by_cosine(asked: Asked) -> Figure | None:
+    """Diversity and accuracy over the weight of the cosine term, a panel a data set."""
+    table = measured(asked["by cosine"]).frame()
+    if table.empty:
+        return None
+    weights = sorted(table["cosine"].unique())
+    shown = {"intra": "diversity within classes", "inter": "between classes",
+             "inversion_accuracy": "inversion accuracy"}  # fmt: skip
+    long = table.melt(
+        ["cosine", "data set", "seed"], list(shown), var_name="what", value_name="value"
+    )
+    long = long.assign(what=long["what"].map(shown), place=long["cosine"].map(weights.index))
+    fig = figures.panels(
+        long, "place", "value", "what", "data set", columns=3, height=2.0,
+        label_x="γ, weight of the cosine term", label_y="1 − mean cosine, and accuracy",
+    )  # fmt: skip
+    for ax in fig.axes:
+        ax.set_xticks(range(len(weights)), [f"{v:g}" for v in weights])
+    return fig
