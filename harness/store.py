@@ -68,6 +68,8 @@ def short_name(function: str) -> str:
 
 
 def _word(value: Any) -> str:
+    if isinstance(value, dict):
+        return "+".join(f"{key}={_word(item)}" for key, item in sorted(value.items()))
     return "+".join(map(_word, value)) if isinstance(value, list) else str(value)
 
 

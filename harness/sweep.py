@@ -49,10 +49,12 @@ __all__ = ["Result", "grid", "sweep"]
 def grid(**axes: Any) -> list[dict[str, Any]]:
     """Every combination of the axes; an axis that is a single value is the same in all of them.
 
+    Text and a mapping are single values.
+
     grid(n=[50, 100], seed=range(2), arch="mlp") gives four runs, the last axis fastest.
     """
     values = [
-        [axis] if isinstance(axis, (str, bytes)) or not hasattr(axis, "__iter__") else list(axis)
+        [axis] if isinstance(axis, (str, bytes, Mapping)) or not hasattr(axis, "__iter__") else list(axis)
         for axis in axes.values()
     ]
     return [dict(zip(axes, combination)) for combination in itertools.product(*values)]

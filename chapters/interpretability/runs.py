@@ -1,7 +1,8 @@
 """Runs of chapter 4: what the features of inverted images show."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,79 +21,86 @@ from chapters.shared import (
     subject,
     trained_generator,
 )
-from lib import features, inversion, matching
+from lib import features, matching
 from lib.data import DataSet
+from lib.inversion import sample
 from lib.predict import logits_and_features
 
-# --- what the features show: chapter 4 ----------------------------------------------------------
-
+# The generators of chapter 3: their training, their conditions, the weights α, β, γ, δ of the loss.
+INVERSION = {
+    "steps": 500,
+    "batch": 64,
+    "lr": 2e-3,
+    "conditioning": "vector-matrix",
+    "vector": "soft",
+    "matrix": "row and column",
+    "width": 32,
+    **dict.fromkeys(TERMS, 1.0),
+}
+# How their features are looked at: generators against the same classifier, the perplexities of
+# t-SNE, the units of the sparse autoencoders and how many fire at most, and the images of each
+# kind that are judged, where there are so many.
+LOOK = {
+    "generators": 3,
+    "perplexities": (5, 30, 100),
+    "units": 256,
+    "active": 8,
+    "judged": 2000,
+}
 PLANE_POINTS = 60  # of each class, in scatter plots
 MESH = 120
 TSNE_PER_CLASS = 50
 STRONGEST = 16  # units of a class whose overlap is taken
 PORTRAYED, PORTRAITS = 3, 8  # units shown of either kind, and the images that fire each most
+NORMS = 1000  # lengths of feature vectors that are kept, of each kind
 
 
 def interpreted(
     dataset: str,
     seed: int,
-    steps: int,
     n: int,
     classifier_steps: int,
-    conditioning: str = "vector-matrix",
-    vector: str = "soft",
-    matrix: str = "row and column",
-    kl: float = 1.0,
-    ce: float = 1.0,
-    cosine: float = 1.0,
-    orthogonality: float = 1.0,
-    generators: int = 3,
-    architecture: str = "regularised CNN",
-    width: int = 32,
-    batch: int = 64,
-    lr: float = 2e-3,
-    perplexities: tuple[int, ...] = (5, 30, 100),
-    units: int = 256,
-    active: int = 8,
-    judged: int = 2000,
+    inversion: Mapping[str, Any] = {},
+    look: Mapping[str, Any] = {},
     precision: str = "float32",
     device: str = "cpu",
 ) -> dict:
     """Penultimate features of inverted images beside those of training and test images.
 
     Args:
-        generators: how many are trained against the same classifier; they are those of `inverted`
-            with the same `seed` and `generator` 0, 1, and so on.
-        perplexities: of t-SNE.  units, active: of the sparse autoencoders.
-        judged: images of each kind whose units are compared, where there are so many.
+        n, classifier_steps: training images and steps of the classifier, a regularised CNN.
+        inversion, look: what differs from `INVERSION` and `LOOK`. The generators are those of
+            chapter 3's `inverted` with the same `seed` and `generator` 0, 1, and so on.
+
+    Raises ValueError for a setting that there is not.
     """
-    of = subject(dataset, seed, architecture, n, classifier_steps, precision, device)
+    inversion, look = _filled(INVERSION, inversion), _filled(LOOK, look)
+    weights = {term: inversion.pop(term) for term in TERMS}
+    of = subject(dataset, seed, "regularised CNN", n, classifier_steps, precision, device)
     classes = len(of.classes)
     made = []
-    for own in range(100 * seed, 100 * seed + generators):
+    for own in range(100 * seed, 100 * seed + look["generators"]):
         generator, _ = trained_generator(
-            of,
-            seed=own,
-            weights=dict(zip(TERMS, (kl, ce, cosine, orthogonality))),
-            steps=steps,
-            precision=precision,
-            conditioning=conditioning,
-            vector=vector,
-            matrix=matrix,
-            width=width,
-            batch=batch,
-            lr=lr,
+            of, seed=own, weights=weights, precision=precision, **inversion
         )
-        made.append(inversion.sample(generator, of.classifier, 2 * judged, seed=own + 70))
+        images = sample(generator, of.classifier, 2 * look["judged"], seed=own + 70)
+        made.append(Kind(images.images, images.features, images.logits, images.labels))
     known = Kind.of(of.classifier, of.training)
     test = Kind.of(of.classifier, of.test)
-    inverted_ = [Kind(x.images, x.features, x.logits, x.labels) for x in made]
     return {
-        "accuracies": [share(x.correct) for x in made],
-        **_planes(of, inverted_[0], known, test),
-        **_embedded(inverted_[0], perplexities, classes, seed),
-        **_units(classes, inverted_, known, test, units, active, judged, seed),
+        "accuracies": [share(x.predicted == x.labels) for x in made],
+        **_planes(of, made[0], known, test),
+        **_embedded(made[0], look["perplexities"], classes, seed),
+        **_units(classes, made, known, test, look, seed),
+        **_shown(classes, made[0], known, test),
     }
+
+
+def _filled(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults with what is given in their place; ValueError for a name that they lack."""
+    if unknown := sorted(given.keys() - defaults.keys()):
+        raise ValueError(f"no setting is called {unknown[0]!r}: {', '.join(defaults)}")
+    return {**defaults, **given}
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,7 @@ def _head(of: Subject):
     return [layer for layer in of.classifier.modules() if isinstance(layer, nn.Linear)][-1]
 
 
+@torch.no_grad()
 def _planes(of: Subject, made: Kind, known: Kind, test: Kind) -> dict:
     """PCA planes of inverted and of training features, and the decision regions in them. I12."""
     classes = len(of.classes)
@@ -141,6 +150,9 @@ def _planes(of: Subject, made: Kind, known: Kind, test: Kind) -> dict:
             some = which.take(first_of_each(which.labels, PLANE_POINTS, classes))
             found[f"{name}_plane_{kind}"] = plane.project(some.features).half()
             found[f"{name}_plane_{kind}_labels"] = some.labels.to(torch.uint8)
+            flat = plane.lift(plane.project(some.features))
+            kept = _head(of)(flat).argmax(1) == some.predicted
+            found[f"{name}_plane_{kind}_kept"] = kept.to(torch.uint8)
         drawn = {name, "inverted"}  # training images would make the other plane too wide
         points = torch.cat([found[f"{name}_plane_{kind}"].float() for kind in sorted(drawn)])
         xs, ys, regions = features.decision_regions(plane, _head(of), points, resolution=MESH)
@@ -175,9 +187,7 @@ def _units(
     made: Sequence[Kind],
     known: Kind,
     test: Kind,
-    units: int,
-    active: int,
-    judged: int,
+    look: Mapping[str, Any],
     seed: int,
 ) -> dict:
     """Sparse autoencoders on penultimate features: which units fire on which images. I15, I16.
@@ -186,6 +196,7 @@ def _units(
     units. A second one, fitted to training images only, is the anomaly detector. Inverted images
     that are judged were not fitted to; training images are fitted to, test images are not.
     """
+    units, active, judged = look["units"], look["active"], look["judged"]
     fitted = torch.cat([x.features[:judged] for x in made])
     count = min(len(fitted), len(known.features))
     mixed, losses = features.fit_sparse_autoencoder(
@@ -209,9 +220,7 @@ def _units(
         name: features.strongest_units(own, STRONGEST).cpu() for name, own in rates.items()
     }
     overlap = {
-        name: [
-            features.jaccard(a, b) for a, b in zip(strongest["training"], strongest[name])
-        ]
+        name: [features.jaccard(a, b) for a, b in zip(strongest["training"], strongest[name])]
         for name in ("test", "inverted")
     }
     return {
@@ -221,6 +230,7 @@ def _units(
         "overlap_inverted": overlap["inverted"],
         **{f"rates_{name}": own.half() for name, own in rates.items()},
         **_detected(kinds, units, active, seed, classes),
+        **_detected_by_direction(kinds, units, active, seed, classes),
         **_told_apart(mixed, fresh, classes),
         **_portraits(kinds, codes),
     }
@@ -262,6 +272,23 @@ def _detected(
     }
 
 
+def _detected_by_direction(
+    kinds: Mapping[str, Kind], units: int, active: int, seed: int, classes: int
+) -> dict[str, float]:
+    """The detectors on features of norm 1: does anything but their length give images away?"""
+    found = _detected(
+        {
+            name: replace(kind, features=torch.nn.functional.normalize(kind.features, dim=1))
+            for name, kind in kinds.items()
+        },
+        units,
+        active,
+        seed,
+        classes,
+    )
+    return {f"{name}_direction": found[name] for name in ("auroc_units", "auroc_reconstruction")}
+
+
 def _told_apart(
     autoencoder: features.SparseAutoencoder, made: Sequence[Kind], classes: int
 ) -> dict[str, float]:
@@ -301,4 +328,20 @@ def _portraits(kinds: Mapping[str, Kind], codes: Mapping[str, Tensor]) -> dict:
         "portrait_images": as_bytes(images[best.flatten()]),
         "portrait_is_inverted": (best >= len(codes["training"])).to(torch.uint8),
         **{f"portrait_share_{name}": share[name][chosen].float() for name in codes},
+    }
+
+
+def _shown(classes: int, made: Kind, known: Kind, test: Kind) -> dict:
+    """An image of each class, made and real, and the lengths of feature vectors of each kind."""
+    pictures = {"inverted": made, "training": known}
+    lengths = {"inverted": made, "training": known, "test": test}
+    return {
+        **{
+            f"shown_{name}": as_bytes(kind.images[first_of_each(kind.labels, 1, classes)])
+            for name, kind in pictures.items()
+        },
+        **{
+            f"norms_{name}": kind.features[:NORMS].norm(dim=1).half()
+            for name, kind in lengths.items()
+        },
     }

@@ -49,6 +49,8 @@ def test_names_are_short_distinct_and_independent_of_the_order(tmp_path):
         return store.path_for(tmp_path, NAME, parameters)
 
     assert path(a=1, b=2) == path(b=2, a=1)
+    assert path(a={"b": 1, "c": 2}) == path(a={"c": 2, "b": 1})
+    assert path(a={"b": 1, "c": [2, 3]}).name.startswith("a=b=1+c=2+3-")
     assert len({path(a=1), path(a="1"), path(a=1.0), path(a=[1]), path(a=True), path()}) == 6
     odd = path(url="dask://x/../../y" * 20)
     assert odd.parent.parent == tmp_path and len(odd.name) < 120

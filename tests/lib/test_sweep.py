@@ -96,6 +96,7 @@ def test_grid_is_the_product_and_single_values_stay_single():
         {"a": a, "b": b, "c": "mlp"} for a in (1, 2) for b in (0, 1)
     ]
     assert sweep.grid() == [{}] and sweep.grid(a=None) == [{"a": None}]
+    assert sweep.grid(a={"b": 1, "c": 2}) == [{"a": {"b": 1, "c": 2}}]
 
 
 def test_what_exists_is_not_computed_again(runs, tmp_path):

@@ -3,9 +3,11 @@
 import pytest
 import torch
 
-from experiments import network_inversion as chapter
+from chapters.interpretability import runs as chapter
+from chapters.shared import TERMS, subject, trained_generator
+from harness.store import split_values
 from lib.features import SparseAutoencoder
-from lib.results import split_values
+from lib.inversion import sample
 
 
 def kind(features: torch.Tensor, labels: torch.Tensor, classes: int = 3) -> chapter.Kind:
@@ -36,9 +38,13 @@ def identity(d: int = 12) -> SparseAutoencoder:
 @pytest.fixture(scope="module")
 def whole() -> dict:
     return chapter.interpreted(
-        "digits", seed=0, steps=3, n=100, classifier_steps=20, generators=2, width=8, batch=16,
-        perplexities=(5,), units=32, active=4, judged=100,
-    )  # fmt: skip
+        "digits",
+        seed=0,
+        n=100,
+        classifier_steps=20,
+        inversion={"steps": 3, "width": 8, "batch": 16},
+        look={"generators": 2, "perplexities": (5,), "units": 32, "active": 4, "judged": 100},
+    )
 
 
 def test_a_whole_run_can_be_stored(whole):
@@ -48,17 +54,31 @@ def test_a_whole_run_can_be_stored(whole):
     assert arrays["inverted_regions"].shape == (chapter.MESH, chapter.MESH)
     assert arrays["rates_training"].shape == (10, 32)
     assert arrays["portrait_images"].shape == (6 * chapter.PORTRAITS, 1, 20, 20)
+    assert arrays["shown_inverted"].shape == arrays["shown_training"].shape == (10, 1, 20, 20)
+    assert len(arrays["norms_inverted"]) == 200 and (arrays["norms_test"] > 0).all()
     assert all(0 <= scalars[name] <= 1 for name in scalars if name.startswith("auroc_"))
 
 
+@pytest.mark.parametrize("kind", ["inverted", "training"])
+def test_the_points_drawn_say_which_keep_their_class(whole, kind):
+    kept = whole[f"{kind}_plane_{kind}_kept"]  # so few images are all drawn
+    assert kept.double().mean().item() == pytest.approx(whole[f"{kind}_agreement"])
+
+
+@pytest.mark.parametrize("group", ["inversion", "look"])
+def test_a_setting_that_there_is_not_is_named(group):
+    with pytest.raises(ValueError, match="colour"):
+        chapter.interpreted("digits", 0, n=100, classifier_steps=1, **{group: {"colour": 1}})
+
+
 def test_its_generators_are_those_of_chapter_3(whole):
-    of = chapter.subject("digits", 0, "regularised CNN", 100, 20, "float32", "cpu")
-    made, _ = chapter.trained_generator(
-        of, seed=1, weights=dict.fromkeys(chapter.TERMS, 1.0), steps=3,
+    of = subject("digits", 0, "regularised CNN", 100, 20, "float32", "cpu")
+    made, _ = trained_generator(
+        of, seed=1, weights=dict.fromkeys(TERMS, 1.0), steps=3,
         precision="float32", conditioning="vector-matrix", vector="soft", matrix="row and column",
         width=8, batch=16, lr=2e-3,
     )  # fmt: skip
-    samples = chapter.inversion.sample(made, of.classifier, 200, seed=71)
+    samples = sample(made, of.classifier, 200, seed=71)
     assert samples.correct.double().mean().item() == whole["accuracies"][1]
 
 
@@ -69,6 +89,15 @@ def test_a_detector_sees_units_of_another_class_and_nothing_where_there_is_no_di
     assert chapter._detected({**kinds, "inverted": wrong}, 32, 3, 0, 3)["auroc_units"] > 0.95
     same = chapter._detected({**kinds, "inverted": other}, 32, 3, 0, 3)
     assert abs(same["auroc_units"] - 0.5) < 0.1 and abs(same["auroc_norm"] - 0.5) < 0.1
+
+
+def test_directions_do_not_know_the_length():
+    training, test = drawn(300, 0), drawn(300, 1)
+    kinds = {"training": training, "test": test, "inverted": kind(0.2 * test.features, test.labels)}
+    assert chapter._detected(kinds, 32, 3, 0, 3)["auroc_norm"] == 1
+    found = chapter._detected_by_direction(kinds, 32, 3, 0, 3)
+    assert found["auroc_units_direction"] == pytest.approx(0.5, abs=1e-3)
+    assert found["auroc_reconstruction_direction"] == pytest.approx(0.5, abs=1e-3)
 
 
 def test_what_the_dictionary_cannot_express_raises_the_alarm():
