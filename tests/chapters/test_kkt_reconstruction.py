@@ -6,11 +6,12 @@ import json
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
-from experiments import kkt_reconstruction as chapter
-from lib import data, models, reconstruction, train
-from lib.results import split_values
+from chapters.kkt_reconstruction import runs as chapter
+from harness.store import split_values
+from lib import data, margin, models, reconstruction
 
 N = 4
 EPOCHS = 30  # with loss-scaled steps the margin of four digits overflows from about 45 on
@@ -101,10 +102,10 @@ def test_distinct_leaves_no_close_pair_and_no_gap():
     assert torch.cdist(points, points[kept]).amin(1).max() < 0.3
 
 
-def test_invert_raises_the_output_for_one_half_and_lowers_it_for_the_other():
+def test_maximise_output_raises_the_output_for_one_half_and_lowers_it_for_the_other():
     network = models.MLP(2, (30,), first_std=1.0, generator=seeded(0))
-    start = chapter.invert(network, 10, iterations=0, lr=0.05, seed=3)
-    end = chapter.invert(network, 10, iterations=20, lr=0.05, seed=3)
+    start = chapter.maximise_output(network, 10, iterations=0, lr=0.05, seed=3)
+    end = chapter.maximise_output(network, 10, iterations=20, lr=0.05, seed=3)
     assert start.shape == end.shape == (10, 2) and not end.requires_grad
     with torch.no_grad():
         rise = network(end) - network(start)
@@ -124,11 +125,48 @@ def test_share_near_by_hand(points):
 
 def test_task_is_balanced_and_disjoint(four):
     training, held_out = four
-    assert len(training) == N and len(held_out) == chapter.HELD_OUT == 1000
+    assert len(training) == N and len(held_out) == 1000
     assert training.labels.bincount().tolist() == [2, 2]
     assert held_out.labels.bincount().tolist() == [500, 500]
     assert not rows(training.images) & rows(held_out.images)
     assert training.classes == ("even", "odd")
+
+
+def test_labels_and_the_number_of_held_out_images_are_parameters():
+    groups = {"small": ["0", "1", "2"], "large": ["3", "4", "5", "6", "7", "8", "9"]}
+    training, held_out = chapter.task("digits", N, seed=0, labels=groups, held_out=200)
+    assert training.classes == ("small", "large") and len(held_out) == 200
+    assert chapter.task("digits", N, seed=0, labels="odd-even")[0].classes == ("even", "odd")
+    with pytest.raises(ValueError, match="stripes"):
+        chapter.task("digits", N, seed=0, labels="stripes")
+
+
+@pytest.fixture
+def two_classes(tmp_path) -> str:
+    """A folder of 40 images of each of two classes, 8 x 8 pixels, with a test split."""
+    random = np.random.RandomState(0)
+    for split, name, count in (
+        ("train", "left", 40), ("train", "right", 40), ("test", "left", 2), ("test", "right", 2)
+    ):  # fmt: skip
+        place = tmp_path / "sides" / split / name
+        place.mkdir(parents=True)
+        for index in range(count):
+            pixels = random.randint(0, 100, (8, 8, 3), dtype=np.uint8)
+            pixels[:, slice(0, 4) if name == "left" else slice(4, 8)] += 100
+            Image.fromarray(pixels).save(place / f"{index}.png")
+    return str(tmp_path / "sides")
+
+
+def test_a_folder_of_two_classes_needs_no_labels(scratch, two_classes):
+    settings = {"seed": 0, "protocol": "loss-scaled", "epochs": 40, "held_out": 60}
+    values = chapter.attack(two_classes, 8, method="unmixed", **settings)
+    assert len(values["best_ncc_held_out"]) == 60 and values["shown_images"].shape[1:] == (3, 8, 8)
+    assert chapter.conditions(two_classes, 8, **settings)["final_residual"] <= 1
+
+
+def test_a_folder_with_too_few_images_says_so(two_classes):
+    with pytest.raises(ValueError, match="1000 needs 500 images of every class, but .*left"):
+        chapter.task(two_classes, 8, seed=0)
 
 
 def test_task_depends_on_the_seed_only(four):
@@ -145,7 +183,7 @@ def test_centred_subtracts_the_mean_and_turns_labels_into_signs(four):
 
 
 def trained(four, folder, **settings):
-    settings = {"seed": 0, "steps": "loss-scaled", "epochs": 10} | settings
+    settings = {"seed": 0, "protocol": "loss-scaled", "epochs": 10} | settings
     return chapter.train_network(four[0], folder=str(folder), **settings)
 
 
@@ -156,20 +194,20 @@ def no_training(*_, **__):
 def test_a_trained_network_is_read_and_not_trained_again(four, tmp_path, monkeypatch):
     first = trained(four, tmp_path)
     assert len(list(tmp_path.iterdir())) == 1
-    monkeypatch.setattr(train, "fit_margin", no_training)
+    monkeypatch.setattr(margin, "fit_margin", no_training)
     second = trained(four, tmp_path)
     for one, other in zip(first.parameters(), second.parameters(), strict=True):
         assert torch.equal(one, other)
 
 
-@pytest.mark.parametrize("other", [{"epochs": 11}, {"seed": 1}, {"steps": "constant"}, {"n": 6}])
+@pytest.mark.parametrize("other", [{"epochs": 11}, {"seed": 1}, {"protocol": "constant"}, {"n": 6}])
 def test_other_settings_are_another_network(four, tmp_path, monkeypatch, other):
     trained(four, tmp_path)
     size = other.get("n", N)
     sets = four if size == N else chapter.task("digits", size, seed=0)
     settings = {key: value for key, value in other.items() if key != "n"}
     with monkeypatch.context() as patched:
-        patched.setattr(train, "fit_margin", no_training)
+        patched.setattr(margin, "fit_margin", no_training)
         with pytest.raises(AssertionError, match="trained again"):
             trained(sets, tmp_path, **settings)
     trained(sets, tmp_path, **settings)
@@ -185,19 +223,17 @@ def test_an_observed_training_runs_again_and_is_kept(four, tmp_path, monkeypatch
     watched = trained(four, tmp_path, observe=observe, observe_at=[5, 10])
     trained(four, tmp_path, observe=observe, observe_at=[10])
     assert seen == [5, 10, 10]
-    monkeypatch.setattr(train, "fit_margin", no_training)
-    for one, other in zip(
-        watched.parameters(), trained(four, tmp_path).parameters(), strict=True
-    ):
+    monkeypatch.setattr(margin, "fit_margin", no_training)
+    for one, other in zip(watched.parameters(), trained(four, tmp_path).parameters(), strict=True):
         assert torch.equal(one, other)
 
 
 # --- conditions ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("steps", ["loss-scaled", "constant"])
-def test_conditions_on_four_digits(scratch, steps):
-    values = chapter.conditions("digits", N, seed=0, steps=steps, epochs=30)
+@pytest.mark.parametrize("protocol", ["loss-scaled", "constant"])
+def test_conditions_on_four_digits(scratch, protocol):
+    values = chapter.conditions("digits", N, seed=0, protocol=protocol, epochs=30)
     at = values["epochs_observed"]
     assert at[0] >= 10 and at[-1] == 30 and len(values["margins_observed"]) == len(at)
     for pool in ("train", "held_out", "noise"):
@@ -372,7 +408,9 @@ def test_held_out_images_score_below_chance_and_hit_nothing(scored):
 def test_the_circle_in_small():
     values = chapter.circle(0, epochs=200, iterations=20, n=4, m=12)
     assert 0 <= values["correct"] <= 4 and 0 <= values["recovered"] <= 4
-    assert values["recovered_minus_inversion"] == values["recovered"] - values["inversion_recovered"]
+    assert (
+        values["recovered_minus_inversion"] == values["recovered"] - values["inversion_recovered"]
+    )
     assert 0 <= values["filtered_precision"] <= 1 and 0 <= values["filtered_recall"] <= 1
     assert values["filtered_points"] == len(values["final"]) <= len(values["strong"]) <= 12
     assert set(values["final"].tolist()) <= set(values["strong"].tolist())

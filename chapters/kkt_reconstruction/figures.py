@@ -1,0 +1,315 @@
+"""Figures of chapter 7: runs in, matplotlib figure out; None where there are no runs."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from chapters.kkt_reconstruction import reading
+from harness.figures import needs_runs
+from harness.results import Runs
+from harness.style import FAINT, INK, MUTED, PALETTE, WIDTH, darker, style
+
+# One colour, one meaning: images that were trained on, images that were not, and no images.
+TRAINED, HELD_OUT, NOISE = PALETTE[0], PALETTE[1], MUTED
+LABELS = {1: PALETTE[0], -1: PALETTE[3]}  # in the plane
+
+
+# --- reconstructions --------------------------------------------------------------------------
+
+
+@needs_runs
+def pairs(attacked: Runs, columns: int = 8, lines: int = 1) -> Figure:
+    """What an attack found above the training images, of the first run of each data set.
+
+    The pairs with the highest SSIM, `columns` a line; numbers are correlations.
+    """
+    firsts = [attacked.where(dataset=dataset)[0] for dataset in attacked.of("dataset")]
+    margin, letters, gap = 0.85, 0.2, 0.03  # inches
+    cell = (WIDTH - margin) / columns
+    rows = [
+        (run, start)
+        for run in firsts
+        for start in range(0, min(columns * lines, len(run["shown_ncc"])), columns)
+    ]
+    height = len(rows) * (2 * cell + letters + 0.06) + letters * len(firsts)
+    with style():
+        fig = Figure(figsize=(WIDTH, height))
+        y = height
+        for run, start in rows:
+            if start == 0:
+                y -= letters
+                title = attacked.title(run.parameters["dataset"])
+                fig.text(0, (y + 0.03) / height, title, fontsize=10, va="bottom")
+            y -= letters
+            for image, name, numbers in (
+                ("shown_reconstructions", "from the\nweights", run["shown_ncc"]),
+                ("shown_images", "training\nimage", None),
+            ):
+                y -= cell
+                fig.text(
+                    (margin - 0.1) / WIDTH, (y + cell / 2) / height, name, fontsize=8.5,
+                    ha="right", va="center", linespacing=1.1,
+                )  # fmt: skip
+                for i, pixels in enumerate(run[image][start : start + columns]):
+                    box = (margin + i * cell, y, cell - gap, cell - gap)
+                    ax = fig.add_axes(np.array(box) / (WIDTH, height, WIDTH, height))
+                    _picture(ax, pixels)
+                    if numbers is not None:
+                        ax.set_title(f"{numbers[start + i]:.2f}", fontsize=8, pad=2)
+            y -= 0.06
+    return fig
+
+
+def _picture(ax: Axes, pixels: np.ndarray) -> None:
+    """One image, uint8 [c, h, w], without axes."""
+    ax.imshow(np.moveaxis(pixels, 0, -1).squeeze(), cmap="gray", vmin=0, vmax=255)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set(visible=True, color=FAINT, linewidth=0.6)
+
+
+@needs_runs
+def calibration(attacked: Runs) -> Figure:
+    """Best correlation of training and of held-out images, by data set and attack.
+
+    All runs of a panel together; the dashed line is the held-out 99 % quantile.
+    """
+    methods = [m for m in reading.NAMES if m in attacked.of("method")]
+    bins = np.linspace(0, 1, 41)
+    with style():
+        fig, axes = _grid(attacked, methods, height=1.25)
+        for ax, runs, method in axes:
+            ax.grid(False)
+            ax.set(yticks=[], xlim=(0, 1), xticks=[0, 0.5, 1])
+            ax.set_xticklabels(["0", "0.5", "1"])
+            ax.spines["left"].set_visible(False)
+            mine = runs.where(method=method)
+            if not mine:
+                continue
+            for measure, colour in (("best_ncc_held_out", HELD_OUT), ("best_ncc", TRAINED)):
+                values = np.concatenate(mine.values(measure))
+                ax.hist(values, bins=bins, density=True, color=colour, alpha=0.6)
+            ax.axvline(np.mean(mine.values("threshold")), color=INK, ls="--", lw=1)
+            found = f"{np.mean(mine.values('hits')):.1f} of {_sizes(mine)}\nfound"
+            ax.text(0.02, 0.95, found, transform=ax.transAxes, fontsize=9, va="top")
+        fig.supxlabel("best correlation with any candidate", fontsize=10)
+        _key(fig, {"training images": TRAINED, "held-out images": HELD_OUT})
+    return fig
+
+
+@needs_runs
+def found(attacked: Runs) -> Figure:
+    """Share of training images found by each attack, a panel a data set; one dot a seed."""
+    methods = [m for m in reversed(reading.NAMES) if m in attacked.of("method")]
+    protocols = {"constant": (PALETTE[1], 0.14, "o"), "loss-scaled": (PALETTE[0], -0.14, "D")}
+    datasets = attacked.of("dataset")
+    with style():
+        fig = Figure(figsize=(WIDTH, 0.9 + 0.34 * len(methods)), layout="constrained")
+        panels = fig.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
+        for ax, dataset in zip(panels, datasets):
+            ax.axvline(0.01, color=MUTED, ls="--", lw=1, zorder=0)
+            for row, method in enumerate(methods):
+                for protocol, (colour, shift, marker) in protocols.items():
+                    runs = attacked.where(dataset=dataset, method=method, protocol=protocol)
+                    shares = runs.values("tpr_at_1_percent")
+                    ax.plot(
+                        shares, [row + shift] * len(shares), marker, color=colour, ms=4.5,
+                        alpha=0.7, mew=0,
+                    )  # fmt: skip
+            ax.set(xlim=(-0.03, 1.03), xticks=[0, 0.5, 1])
+            ax.set_xticklabels(["0", "0.5", "1"])
+            ax.set_title(attacked.title(dataset), fontsize=10, loc="left")
+            ax.grid(axis="y", visible=False)
+        panels[0].set_yticks(range(len(methods)), [reading.NAMES[m] for m in methods])
+        panels[0].set_ylim(-0.5, len(methods) - 0.5)
+        fig.supxlabel("share of training images found; dashed: by chance", fontsize=10)
+        colours = {f"{p} steps": colour for p, (colour, *_) in protocols.items()}
+        _key(fig, colours, [marker for _, _, marker in protocols.values()])
+    return fig
+
+
+@needs_runs
+def margins(attacked: Runs, score: str = "best_ncc") -> Figure:
+    """A score of each training image against the network's output for it, by data set and attack.
+
+    score: "best_ncc", the correlation, or "ssim", the paper's measure.
+    """
+    methods = [m for m in reading.NAMES if m in attacked.of("method")]
+    with style():
+        fig, axes = _grid(attacked, methods, height=1.5)
+        for ax, runs, method in axes:
+            for run in runs.where(method=method):
+                output = np.abs(run["margins"]) / abs(run["smallest_margin"])
+                ax.plot(output, run[score], "o", ms=3, mew=0, alpha=0.4, color=TRAINED)
+            ax.set(ylim=(-0.05, 1.05), yticks=[0, 0.5, 1])
+        fig.supxlabel("output |Φ| in units of the smallest margin", fontsize=10)
+        fig.supylabel("correlation" if score == "best_ncc" else "SSIM", fontsize=10)
+    return fig
+
+
+@needs_runs
+def capacity(sized: Runs) -> Figure:
+    """Share of training images found against their number; a dot a seed, a line the means."""
+    with style():
+        fig = Figure(figsize=(WIDTH, 2.4), layout="constrained")
+        ax = fig.subplots()
+        for dataset, colour, marker in zip(sized.of("dataset"), PALETTE, "os^Dv"):
+            runs = sized.where(dataset=dataset)
+            n, share = np.array(runs.frame()["n"]), np.array(runs.values("tpr_at_1_percent"))
+            sizes = np.unique(n)
+            means = [share[n == size].mean() for size in sizes]
+            ax.plot(n, share, marker, color=colour, ms=4.5, alpha=0.5, mew=0)
+            ax.plot(sizes, means, "-", color=colour)
+            shift, alignment = ((0, 7), "bottom") if marker == "o" else ((0, -7), "top")
+            ax.annotate(
+                sized.title(dataset), (sizes[0], means[0]), xytext=shift, va=alignment, fontsize=10,
+                textcoords="offset points", color=darker(colour),
+            )  # fmt: skip
+        ax.axhline(0.01, color=MUTED, ls="--", lw=1)
+        ax.annotate(
+            "chance", (1, 0.01), xycoords=("axes fraction", "data"), xytext=(0, 3), ha="right",
+            textcoords="offset points", fontsize=9,
+        )  # fmt: skip
+        ax.set(xlabel="training images n", ylim=(0, 1.12), xticks=sorted(sized.of("n")))
+        ax.set_yticks([0, 0.5, 1])
+        ax.set_title("share of training images found", fontsize=10, loc="left")
+    return fig
+
+
+# --- networks ---------------------------------------------------------------------------------
+
+
+@needs_runs
+def residual(trained: Runs) -> Figure:
+    """KKT residual along training at three kinds of images; a line a seed, a row a data set."""
+    pools = {
+        "training images": ("residual_train", TRAINED),
+        "held-out images": ("residual_held_out", HELD_OUT),
+        "noise": ("residual_noise", NOISE),
+    }
+    protocols = trained.of("protocol")
+    with style():
+        datasets = trained.of("dataset")
+        fig = Figure(figsize=(WIDTH, 0.8 + 1.35 * len(datasets)), layout="constrained")
+        axes = fig.subplots(len(datasets), len(protocols), sharex="col", sharey=True, squeeze=False)
+        for dataset, line in zip(datasets, axes):
+            for protocol, ax in zip(protocols, line):
+                for run in trained.where(dataset=dataset, protocol=protocol):
+                    for measure, colour in pools.values():
+                        ax.plot(run["epochs_observed"], run[measure], color=colour, lw=1.4)
+                ax.set(xscale="log", ylim=(0, 1.05), yticks=[0, 0.5, 1])
+                ax.set_title(f"{trained.title(dataset)}, {protocol}", fontsize=10, loc="left")
+        fig.supxlabel("training steps", fontsize=10)
+        fig.supylabel("unexplained share of ‖θ‖²", fontsize=10)
+        _key(fig, {name: colour for name, (_, colour) in pools.items()})
+    return fig
+
+
+@needs_runs
+def spectrum(trained: Runs) -> Figure:
+    """Singular values of the first layer after training, a panel a data set, a line a seed."""
+    with style():
+        datasets = trained.of("dataset")
+        fig = Figure(figsize=(WIDTH, 2.3), layout="constrained")
+        panels = fig.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
+        for ax, dataset in zip(panels, datasets):
+            runs = trained.where(dataset=dataset)
+            n = runs[0].parameters["n"]
+            for run in runs:
+                values = run["singular_values"][: 2 * n]
+                ax.plot(range(1, len(values) + 1), values, color=TRAINED, lw=1.2, alpha=0.8)
+            ax.axhline(runs[0]["noise_edge"], color=MUTED, ls="--", lw=1)
+            ax.axvline(n, color=MUTED, ls=":", lw=1)
+            ax.annotate(
+                f"n = {n}", (n, 1), xycoords=("data", "axes fraction"), xytext=(4, -4),
+                textcoords="offset points", fontsize=9, va="top",
+            )  # fmt: skip
+            ax.annotate(
+                "edge of the noise", (0.02, runs[0]["noise_edge"]), fontsize=9, va="bottom",
+                xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points",
+            )  # fmt: skip
+            ax.set(yscale="log")
+            title = f"{trained.title(dataset)}: {reading.ranks(runs)} above the noise"
+            ax.set_title(title, fontsize=9 if len(datasets) > 1 else 10, loc="left")
+        fig.supxlabel("index", fontsize=10)
+        fig.supylabel("singular value of W₁", fontsize=10)
+    return fig
+
+
+@needs_runs
+def circle(circles: Runs) -> Figure:
+    """The first run in the plane: its truth, the network, and what two attacks recover."""
+    run = circles[0]
+    candidates, signs = run["candidates"], run["candidate_signs"]
+    strong, final = run["strong"], run["final"]
+    panels = [
+        ("training points", None, None),
+        ("output of the network", None, None),
+        (f"{len(candidates)} candidates", candidates, signs),
+        ("λ < 5 removed", candidates[strong], signs[strong]),
+        ("duplicates removed", candidates[final], signs[final]),
+        ("model inversion", run["inverted"], signs),
+    ]
+    with style():
+        fig = Figure(figsize=(WIDTH, 3.7))
+        axes = fig.subplots(2, 3).flat
+        for ax, (title, points, marks) in zip(axes, panels):
+            ax.set(aspect="equal", xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), xticks=[], yticks=[])
+            ax.set_title(title, fontsize=9)
+            ax.spines[:].set_visible(False)
+            ax.grid(False)
+            _dots(ax, run["points"], run["signs"], marker="x", s=36, lw=1.5, zorder=3)
+            if points is not None:
+                _dots(ax, points, marks, marker="o", s=14, lw=0, alpha=0.55, zorder=2)
+        field = run["field"].T
+        bound = np.abs(field).max() / 3
+        fig.axes[1].imshow(
+            field, origin="lower", extent=(-1.5, 1.5, -1.5, 1.5), cmap="RdBu", vmin=-bound,
+            vmax=bound, interpolation="bilinear", zorder=0,
+        )  # fmt: skip
+        fig.tight_layout()
+    return fig
+
+
+def _dots(ax: Axes, points: np.ndarray, signs: np.ndarray, **look) -> None:
+    ax.scatter(*points.T, c=[LABELS[int(sign)] for sign in signs], **look)
+
+
+# --- parts ------------------------------------------------------------------------------------
+
+
+def _grid(
+    runs: Runs, methods: Sequence[str], *, height: float
+) -> tuple[Figure, list[tuple[Axes, Runs, str]]]:
+    """Panels, a row a data set and a column an attack: (axes, runs of the set, attack)."""
+    datasets = runs.of("dataset")
+    fig = Figure(figsize=(WIDTH, 0.75 + height * len(datasets)), layout="constrained")
+    axes = fig.subplots(len(datasets), len(methods), sharex="col", sharey="row", squeeze=False)
+    cells = []
+    for dataset, line in zip(datasets, axes):
+        for method, ax in zip(methods, line):
+            if dataset == datasets[0]:
+                ax.set_title(reading.NAMES[method], fontsize=9.5)
+            cells.append((ax, runs.where(dataset=dataset), method))
+        line[0].set_ylabel(runs.title(dataset), fontsize=10)
+    return fig, cells
+
+
+def _key(fig: Figure, colours: dict[str, object], markers: Sequence[str] = ()) -> None:
+    """The names of the colours, above the panels, in their colours."""
+    kinds = [*markers] or ["s"] * len(colours)
+    handles = [
+        Line2D([], [], color=colour, marker=kind, ls="", ms=5)
+        for colour, kind in zip(colours.values(), kinds)
+    ]
+    fig.legend(
+        handles, list(colours), loc="outside upper left", ncols=len(colours), frameon=False,
+        labelcolor=[darker(colour) for colour in colours.values()], fontsize=10, handletextpad=0,
+        columnspacing=1.2, borderpad=0,
+    )  # fmt: skip
+
+
+def _sizes(runs: Runs) -> str:
+    return " or ".join(str(n) for n in runs.of("n"))
