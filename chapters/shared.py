@@ -19,7 +19,8 @@ def open_study(results: str, datasets: Sequence[str], **settings) -> Study:
     torch in this process become the same.
     """
     torch.set_num_threads(settings.get("threads", 1))
-    return Study(results, missing=data.unavailable(datasets), title=data.title, **settings)
+    missing = data.unavailable(datasets) if settings.get("compute", True) else {}
+    return Study(results, missing=missing, title=data.title, **settings)
 
 
 Build = Callable[[int, int, int, torch.Generator | None], nn.Module]

@@ -6,6 +6,7 @@ import base64
 import inspect
 import io
 import re
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from harness.study import Study
 from harness.style import make_dark, style
 
 ANSWER_WORDS = 60
+MOST_NAMED = 4  # parts of a claim that a table names one by one
 
 # --- putting things on the page ---------------------------------------------------------------
 
@@ -160,7 +162,7 @@ def _made(results: Sequence[Result]) -> str:
     if not known:
         return ""
     days = sorted(p["finished"][:10] for p in known if "finished" in p)
-    where = sorted({f"{p.get('device', 'unknown')}, {p.get('threads', '?')} threads" for p in known})
+    where = sorted({f"{p.get('device', 'unknown')} (threads: {p.get('threads')})" for p in known})
     commits = sorted({str(p["commit"])[:7] for p in known if p.get("commit")})
     seconds = sum(p.get("seconds", 0) for p in known)
     took = f"{seconds / 3600:.1f} hours" if seconds > 3600 else f"{seconds:,.0f} s"
@@ -238,7 +240,10 @@ def _on_parts(verdict: Verdict) -> str:
     """On what a verdict rests: its parts, each with its own verdict."""
     if not verdict.parts:
         return verdict.on or "–"
-    return "; ".join(f"{name}: {part.verdict.lower()}" for name, part in verdict.parts.items())
+    if len(verdict.parts) <= MOST_NAMED:
+        return "; ".join(f"{name}: {part.verdict.lower()}" for name, part in verdict.parts.items())
+    counts = Counter(part.verdict.lower() for part in verdict.parts.values())
+    return ", ".join(f"{count} {word}" for word, count in counts.most_common())
 
 
 def _evidence(found: Sequence[Verdict]) -> None:

@@ -22,29 +22,7 @@ KNOW_NO_PLACES = {"CNN average circular", "ViT no positions"}
 Questions = dict[str, list[dict[str, Any]]]
 
 
-def tuning(
-    lengths: Mapping[str, int], *, seeds: Sequence[int], rates: Sequence[float], **training: Any
-) -> list[dict[str, Any]]:
-    """Networks that never meet a patch, one a learning rate: the best rate is taken further.
-
-    lengths: {data set: epochs}.  training: what all runs share.
-    """
-    return [
-        run
-        for dataset, epochs in lengths.items()
-        for run in grid(
-            dataset=dataset,
-            architecture=list(ARCHITECTURES),
-            seed=seeds,
-            lr=rates,
-            epochs=epochs,
-            planted=False,
-            **training,
-        )
-    ]
-
-
-def questions(
+def groups(
     best: Mapping[tuple[str, str], float],
     lengths: Mapping[str, int],
     *,
@@ -57,15 +35,15 @@ def questions(
     best: {(data set, architecture): learning rate}.  pace: {learning rate: times the epochs}.
     """
 
-    def at_best(**axes: Any) -> list[dict[str, Any]]:
+    def tuned(**axes: Any) -> list[dict[str, Any]]:
         return tuned_runs(best, lengths, seed=seeds, **axes, **training)
 
     return {
-        "fooled": at_best(),
-        "control": at_best(planted=False),
-        "matched": at_best(architectures=MATCHED),
-        "ablated": at_best(architectures=list(VARIANTS.values())),
-        "shifted": at_best(shift=2),
+        "fooled": tuned(),
+        "control": tuned(planted=False),
+        "matched": tuned(architectures=MATCHED),
+        "ablated": tuned(architectures=list(VARIANTS.values())),
+        "shifted": tuned(shift=2),
         "paced": [
             run
             for dataset, epochs in lengths.items()

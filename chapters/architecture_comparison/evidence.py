@@ -9,10 +9,10 @@ from chapters.architecture_comparison.design import ARCHITECTURES, MATCHED
 from chapters.architecture_comparison.reading import (
     PAPERS_ORDER,
     by_architecture,
-    converged,
     gap,
     per_seed,
 )
+from chapters.shortcut_injection.reading import converged
 from harness.results import Runs
 
 Measures = dict[str, list[float]]
@@ -103,7 +103,9 @@ def S09(fooled: Runs) -> Measures:
     for seed in here.of("seed"):
         table = pd.DataFrame(
             {
-                dataset: by_architecture(here.where(seed=seed), "accuracy_difference", dataset).squeeze()
+                dataset: by_architecture(
+                    here.where(seed=seed), "accuracy_difference", dataset
+                ).squeeze()
                 for dataset in here.of("dataset")
             }
         ).T
