@@ -1,23 +1,40 @@
 """Assemble the source folder of a site from prose, configuration and executed notebooks.
 
-What is not fit to be published is refused with a sentence that names the page and the cell.
+A notebook executes in one order and is read in another: cells tagged `setup` and `parameters` stand
+at the end of the page, cells tagged `appendix` on a page of their own. What is not fit to be
+published is refused with a sentence that names the page and the cell, counted as in the source.
 """
 
 import base64
 import hashlib
 import html
 import json
+import re
 import shutil
+import struct
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import nbformat
-import yaml
 from nbformat import NotebookNode
+from ruamel.yaml import YAML
 
 from execute import RECORD, describe_cell, library_hash, ran_completely
-from percent import NotebookError, cell_tags, default_parameters, list_notebooks, literal_assignments, read_notebook, read_profile
+from percent import (
+    NotebookError,
+    cell_tags,
+    default_parameters,
+    list_notebooks,
+    literal_assignments,
+    parse_yaml,
+    read_notebook,
+    read_profile,
+)
 
+APPENDIX = "-appendix"
+MADE = "How this page was made"
+PIXELS_PER_INCH = 119  # so that a figure of the usual 5.2 inches is 620 pixels wide
 GALLERY = "book/gallery"
 
 
@@ -25,19 +42,35 @@ class SiteError(Exception):
     """The site cannot be published as things stand; one line a problem."""
 
 
+def read_toc(root: Path) -> Any:
+    return parse_yaml((root / "_toc.yml").read_text(encoding="utf-8"), "_toc.yml")
+
+
 def toc_files(root: Path) -> list[str]:
     """Every page that _toc.yml lists, in order, as a path without suffix."""
-    return list(walk_toc(yaml.safe_load((root / "_toc.yml").read_text(encoding="utf-8"))))
+    entries = toc_entries(read_toc(root))
+    return [entry[key] for entry in entries for key in ("root", "file") if key in entry]
 
 
-def walk_toc(entry: Any) -> Any:
+def toc_entries(entry: Any) -> Iterator[dict[str, Any]]:
+    """Every mapping of a table of contents, in order."""
     if isinstance(entry, list):
         for element in entry:
-            yield from walk_toc(element)
+            yield from toc_entries(element)
     elif isinstance(entry, dict):
-        yield from (entry[key] for key in ("root", "file") if key in entry)
+        yield entry
         for key in ("parts", "chapters", "sections"):
-            yield from walk_toc(entry.get(key, []))
+            yield from toc_entries(entry.get(key, []))
+
+
+def write_toc(root: Path, appendices: list[str], target: Path) -> None:
+    """Write _toc.yml into `target`; each appendix stands below its chapter."""
+    toc = read_toc(root)
+    for entry in list(toc_entries(toc)):
+        if entry.get("file", "").removeprefix("notebooks/") in appendices:
+            entry.setdefault("sections", []).append({"file": f"{entry['file']}{APPENDIX}"})
+    with (target / "_toc.yml").open("w", encoding="utf-8") as file:
+        YAML(typ="safe").dump(toc, file)
 
 
 def check_toc(root: Path) -> None:
@@ -46,43 +79,84 @@ def check_toc(root: Path) -> None:
     pages = [f"book/{path.stem}" for path in sorted((root / "book").glob("*.md"))]
     chapters = [f"notebooks/{path.stem}" for path in list_notebooks(root / "notebooks")]
     existing = {*pages, *chapters, GALLERY}
-    problems = [f"_toc.yml lists {page}, which does not exist" for page in listed if page not in existing]
-    problems += [f"{page} exists but _toc.yml does not list it: add `- file: {page}`" for page in sorted(existing - {*listed})]
-    problems += [f"_toc.yml lists {page} twice" for page in sorted({page for page in listed if listed.count(page) > 1})]
+    problems = [
+        f"_toc.yml lists {page}, which does not exist" for page in listed if page not in existing
+    ]
+    problems += [
+        f"{page} exists but _toc.yml does not list it: add `- file: {page}`"
+        for page in sorted(existing - {*listed})
+    ]
+    problems += [
+        f"_toc.yml lists {page} twice"
+        for page in sorted({page for page in listed if listed.count(page) > 1})
+    ]
     if problems:
         raise SiteError("\n".join(problems))
 
 
-def load_executed(root: Path, executed: Path, profile: str) -> dict[str, NotebookNode]:
-    """Stem -> executed notebook for every chapter; missing, stale and partial ones are refused."""
-    loaded, problems = {}, []
+def load_executed(
+    root: Path, executed: Path, profile: str, *, only: bool = False
+) -> dict[str, NotebookNode]:
+    """Stem -> executed notebook for every chapter, or with `only` for those in the folder.
+
+    Raises `SiteError` for missing, stale and partial ones, one line each.
+    """
+    if not executed.is_dir():
+        what = "is a file, not a folder" if executed.exists() else "is not there"
+        raise SiteError(
+            f"the folder of executed notebooks, {executed}, {what}\n{how_to_execute(executed, profile)}"
+        )
+    loaded, missing, problems = {}, [], []
     for source in list_notebooks(root / "notebooks"):
         path = executed / f"{source.stem}.ipynb"
+        if not path.is_file():
+            missing.append(source.name)
+            continue
         try:
             loaded[source.stem] = load_one(source, path, profile)
         except (SiteError, NotebookError) as error:
             problems.append(f"{source.name}: {error}")
-    if problems:
-        raise SiteError("\n".join(problems) + f"\nexecute: python tools/execute.py notebooks/*.py --profile {profile}")
+    if not only:
+        problems = [
+            f"{name}: was never executed with profile {profile}" for name in missing
+        ] + problems
+    if problems or not loaded:
+        lines = problems or [f"{executed} holds none of the chapters"]
+        if missing and loaded and not only:
+            lines.append(f"--only builds the site with the {len(loaded)} that are there")
+        raise SiteError("\n".join([*lines, how_to_execute(executed, profile)]))
     return loaded
 
 
+def how_to_execute(executed: Path, profile: str) -> str:
+    usual = executed.name == profile and executed.parent.name == "executed"
+    output = "" if usual else f" --output {executed.name}"
+    return f"execute: python tools/execute.py notebooks/*.py --profile {profile}{output}"
+
+
 def load_one(source: Path, path: Path, profile: str) -> NotebookNode:
-    if not path.is_file():
-        raise SiteError(f"was never executed with profile {profile}")
-    notebook = nbformat.read(path, as_version=4)
+    try:
+        notebook = nbformat.read(path, as_version=4)
+    except (ValueError, AttributeError) as error:  # nbformat's own errors are ValueErrors
+        raise SiteError(
+            f"is no notebook that can be read ({type(error).__name__}): {path}"
+        ) from error
     record = notebook.metadata.get(RECORD)
     if record is None:
-        raise SiteError("was not executed by tools/execute.py, so nothing says what it was made from")
+        raise SiteError(
+            "was not executed by tools/execute.py, so nothing says what it was made from"
+        )
     if record["profile"] != profile:
         raise SiteError(f"was executed with profile {record['profile']}, not {profile}")
     if record["source_sha256"] != hashlib.sha256(source.read_bytes()).hexdigest():
         raise SiteError("has changed since it was executed")
     defaults = default_parameters(read_notebook(source), source.name)
-    wanted = {**defaults, **read_profile(source.parent, profile).get(source.stem, {}), **record["given"]}
+    wanted = {**defaults, **read_profile(source, profile), **record["given"]}
     if wanted != record["parameters"]:
         changed = ", ".join(key for key in wanted if wanted[key] != record["parameters"].get(key))
-        raise SiteError(f"was executed with other parameters than profile {profile} now has ({changed})")
+        raise SiteError(
+            f"was executed with other parameters than profile {profile} now has ({changed})"
+        )
     for index, cell in enumerate(notebook.cells):
         if not ran_completely(cell):
             raise SiteError(f"is only partly executed, see {describe_cell(notebook, index)}")
@@ -102,7 +176,12 @@ def remove_stderr(notebook: NotebookNode, name: str) -> list[str]:
     """Drop what cells wrote to stderr, which may hold machine paths; one note a cell."""
     notes = []
     for index, cell in enumerate(notebook.cells):
-        lines = [line for output in cell.get("outputs", []) if output.get("name") == "stderr" for line in output.text.splitlines()]
+        lines = [
+            line
+            for output in cell.get("outputs", [])
+            if output.get("name") == "stderr"
+            for line in output.text.splitlines()
+        ]
         if lines:
             notes.append(f"{name}, {describe_cell(notebook, index)} wrote to stderr: {lines[0]}")
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
@@ -122,15 +201,64 @@ def place_figures(notebook: NotebookNode, name: str) -> None:
         where = f"{name}, {describe_cell(notebook, index)}"
         if len(images) > 1:
             raise SiteError(f"{where} shows {len(images)} figures; a cell can caption only one")
-        cell.metadata["mystnb"] = figure_metadata(images[0].metadata.pop("figure", {}), where)
+        output = images[0]
+        figure = output.metadata.pop("figure", {})
+        cell.metadata["mystnb"] = figure_metadata(figure, where, shown_width(*picture_of(output)))
+        if figure.get("dark"):
+            output.metadata["dark"] = figure["dark"]  # until `take_dark` writes it beside the page
 
 
-def figure_metadata(figure: dict[str, str], where: str) -> dict[str, dict[str, str]]:
+def figure_metadata(
+    figure: dict[str, str], where: str, width: int | None
+) -> dict[str, dict[str, str]]:
     missing = [key for key in ("alt", "caption", "name") if not str(figure.get(key) or "").strip()]
     if missing:
         wanted = ", ".join("alt text" if key == "alt" else f"a {key}" for key in missing)
-        raise SiteError(f"{where} shows an image without {wanted}; use plots.show(fig, alt=..., caption=..., name=...)")
-    return {"image": {"alt": figure["alt"]}, "figure": {"caption": figure["caption"], "name": figure["name"]}}
+        raise SiteError(
+            f"{where} shows an image without {wanted}; use page.show(fig, alt=..., caption=..., name=...)"
+        )
+    image = {"alt": figure["alt"]} | ({"width": f"{width}px"} if width else {})
+    return {"image": image, "figure": {"caption": figure["caption"], "name": figure["name"]}}
+
+
+def picture_of(output: NotebookNode) -> tuple[str, bytes]:
+    """(suffix, content) of the picture of an output."""
+    mime = next(mime for mime in output.data if mime.startswith("image/"))
+    return decoded(mime, output.data[mime])
+
+
+def decoded(mime: str, content: str) -> tuple[str, bytes]:
+    is_text = mime == "image/svg+xml"
+    return mime.removeprefix("image/").removesuffix(
+        "+xml"
+    ), content.encode() if is_text else base64.b64decode(content)
+
+
+def shown_width(suffix: str, content: bytes) -> int | None:
+    """The width on the page in CSS pixels, from the picture's inches; None where it names none."""
+    inches = None
+    if suffix == "svg":
+        points = re.search(rb"<svg\b[^>]*?\bwidth=\"([0-9.]+)pt\"", content)
+        inches = points and float(points[1]) / 72
+    elif suffix == "png" and (place := content.find(b"pHYs")) > 0:
+        (width,) = struct.unpack(">I", content[16:20])
+        (per_metre,) = struct.unpack(">I", content[place + 4 : place + 8])
+        inches = width / (per_metre * 0.0254)
+    return inches and round(inches * PIXELS_PER_INCH)
+
+
+def take_dark(notebook: NotebookNode, folder: Path) -> None:
+    """Write the pictures for dark pages into `folder`, each under its figure's name."""
+    for cell in notebook.cells:
+        for output in filter(has_image, cell.get("outputs", [])):
+            dark = output.metadata.pop("dark", None)
+            if dark:
+                mime = next(mime for mime in output.data if mime.startswith("image/"))
+                suffix, content = decoded(mime, dark)
+                folder.mkdir(parents=True, exist_ok=True)
+                (folder / f"{cell.metadata['mystnb']['figure']['name']}.{suffix}").write_bytes(
+                    content
+                )
 
 
 def show_used_parameters(notebook: NotebookNode, name: str) -> None:
@@ -139,7 +267,9 @@ def show_used_parameters(notebook: NotebookNode, name: str) -> None:
     for cell in notebook.cells:
         if "parameters" in cell_tags(cell):
             cell.source = with_values(cell.source, used, name)
-    notebook.cells = [cell for cell in notebook.cells if "injected-parameters" not in cell_tags(cell)]
+    notebook.cells = [
+        cell for cell in notebook.cells if "injected-parameters" not in cell_tags(cell)
+    ]
 
 
 def with_values(source: str, values: dict[str, Any], name: str) -> str:
@@ -151,28 +281,88 @@ def with_values(source: str, values: dict[str, Any], name: str) -> str:
             continue
         first, last = node.lineno - 1, node.end_lineno - 1
         tail = lines[last][node.end_col_offset :]
-        lines[first : last + 1] = [lines[first][: node.col_offset] + repr(values[key]).encode() + tail]
+        lines[first : last + 1] = [
+            lines[first][: node.col_offset] + repr(values[key]).encode() + tail
+        ]
     return b"\n".join(lines).decode()
 
 
-def provenance_block(record: dict[str, Any], library_now: str) -> str:
-    """The collapsed "How this page was made" of a chapter, as HTML."""
+class Pages(NamedTuple):
+    """A notebook's cells in the order they are read; the appendix is None where no cell is for it."""
+
+    chapter: NotebookNode
+    appendix: NotebookNode | None
+
+
+def arrange(notebook: NotebookNode, stem: str) -> Pages:
+    """Put the set-up at the end of the page and the appendix on a page of its own.
+
+    A notebook without cells tagged `setup` keeps its parameters where they are.
+    """
+    has_setup = any("setup" in cell_tags(cell) for cell in notebook.cells)
+    story, making, appendix = [], [], []
+    for cell in notebook.cells:
+        tags = set(cell_tags(cell))
+        at_end = has_setup and tags & {"setup", "parameters"}
+        (appendix if "appendix" in tags else making if at_end else story).append(cell)
+    if appendix:
+        title = title_of(notebook, stem)
+        story.append(
+            prose(
+                "to-appendix",
+                f"Grids, ablations and long tables: {{doc}}`Appendix: {title} <{stem}{APPENDIX}>`.",
+            )
+        )
+        back = f"# Appendix: {title}\n\nThis page belongs to {{doc}}`{title} <{stem}>`, which says how both were made."
+        appendix = [prose("from-chapter", back), *appendix]
+    if making:
+        making = [prose("made", f"## {MADE}"), *making]
+    chapter = NotebookNode({**notebook, "cells": [*story, *making]})
+    return Pages(chapter, NotebookNode({**notebook, "cells": appendix}) if appendix else None)
+
+
+def prose(id: str, text: str) -> NotebookNode:
+    return nbformat.v4.new_markdown_cell(text, id=id)
+
+
+def title_of(notebook: NotebookNode, stem: str) -> str:
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    found = re.search(r"^# +(.+?)\s*$", text, flags=re.MULTILINE)
+    if found is None:
+        raise SiteError(f"{stem}: has no title, a line `# Title` in its first Markdown cell")
+    return found[1]
+
+
+def provenance_block(
+    record: dict[str, Any], library_now: str, *, under_heading: bool = False
+) -> str:
+    """What the page was made from, collapsed, as HTML."""
     source = record["source"]
     version = record["commit"] + (" with local changes" if record["dirty"] else "")
     if record["library_sha256"] != library_now:
-        version += "; lib/ or experiments/ has changed since"
-    parameters = "".join(f"<code>{html.escape(f'{key} = {value!r}')}</code>" for key, value in record["parameters"].items())
+        version += "; the code that the notebook calls has changed since"
+    parameters = "".join(
+        f"<code>{html.escape(f'{key} = {value!r}')}</code>"
+        for key, value in record["parameters"].items()
+    )
     rows = {
         "Source": f'<a href="../source/{html.escape(source)}"><code>{html.escape(source)}</code></a>',
         "Profile": html.escape(record["profile"]),
         "Parameters": f'<span class="parameters">{parameters}</span>',
         "Commit": f"<code>{html.escape(version)}</code>",
-        "Software": html.escape(f"Python {record['python']}" + (f", PyTorch {record['torch']}" if record["torch"] else "")),
-        "Device": html.escape(record["device"] + (f", {record['threads']} threads" if record["threads"] else "")),
+        "Software": html.escape(
+            f"Python {record['python']}"
+            + (f", PyTorch {record['torch']}" if record["torch"] else "")
+        ),
+        "Device": html.escape(
+            record["device"] + (f", {record['threads']} threads" if record["threads"] else "")
+        ),
         "Wall time": f'<span class="wall-time">{record["seconds"]} s</span>',
     }
     body = "".join(f"<dt>{term}</dt><dd>{value}</dd>" for term, value in rows.items())
-    return f'<details class="provenance"><summary>How this page was made</summary><dl>{body}</dl></details>'
+    summary = "The page: source, parameters, software, time" if under_heading else MADE
+    note = "How this page was executed. The runs that it shows can be older and from elsewhere; each has a record of its own."
+    return f'<details class="provenance"><summary>{summary}</summary><p>{note}</p><dl>{body}</dl></details>'
 
 
 def gallery_page(notebooks: dict[str, NotebookNode], images: Path) -> str:
@@ -186,9 +376,17 @@ def gallery_page(notebooks: dict[str, NotebookNode], images: Path) -> str:
                     raise SiteError(f"{stem}: a second figure is named {figure['name']}")
                 names.add(figure["name"])
                 picture = write_picture(output, images / figure["name"])
-                cards.append(gallery_card(figure["name"], cell.metadata["mystnb"]["image"]["alt"], picture))
-    body = "\n".join(["::::{grid} 2 2 3 3", ":gutter: 3", "", *cards, "::::"]) if cards else "No chapter shows a figure yet."
-    return f"# Gallery\n\nEvery figure of the book; each leads to its place in the text.\n\n{body}\n"
+                cards.append(
+                    gallery_card(figure["name"], cell.metadata["mystnb"]["image"]["alt"], picture)
+                )
+    body = (
+        "\n".join(["::::{grid} 2 2 3 3", ":gutter: 3", "", *cards, "::::"])
+        if cards
+        else "No chapter shows a figure yet."
+    )
+    return (
+        f"# Gallery\n\nEvery figure of the book; each leads to its place in the text.\n\n{body}\n"
+    )
 
 
 def gallery_card(name: str, alt: str, picture: Path) -> str:
@@ -197,38 +395,67 @@ def gallery_card(name: str, alt: str, picture: Path) -> str:
 
 
 def write_picture(output: NotebookNode, path: Path) -> Path:
-    mime = next(mime for mime in output.data if mime.startswith("image/"))
-    target = path.with_suffix("." + mime.removeprefix("image/").removesuffix("+xml"))
+    suffix, content = picture_of(output)
+    target = path.with_suffix(f".{suffix}")
     target.parent.mkdir(parents=True, exist_ok=True)
-    content = output.data[mime]
-    target.write_bytes(content.encode() if mime == "image/svg+xml" else base64.b64decode(content))
+    target.write_bytes(content)
     return target
 
 
-def assemble(root: Path, executed: Path, profile: str, target: Path) -> list[str]:
-    """Write the site's sources into `target` (emptied first); returns notes for the terminal.
+def stand_in(source: Path) -> str:
+    """The page of a chapter that is not part of this build, so that links to it lead somewhere."""
+    title = title_of(read_notebook(source), source.stem)
+    return f"# {title}\n\nThis chapter is not part of this build: it was not executed.\n"
+
+
+def assemble(
+    root: Path, executed: Path, profile: str, target: Path, *, only: bool = False
+) -> list[str]:
+    """Write the site's sources into `target`, a new folder; returns notes for the terminal.
 
     Raises `SiteError` with every problem found before anything is written.
     """
     check_toc(root)
-    notebooks = load_executed(root, executed, profile)
+    notebooks = load_executed(root, executed, profile, only=only)
     notes = [note for stem, notebook in notebooks.items() for note in prepare_page(notebook, stem)]
-    shutil.rmtree(target, ignore_errors=True)
+    pages = {stem: arrange(notebook, stem) for stem, notebook in notebooks.items()}
     shutil.copytree(root / "book", target / "book", ignore=shutil.ignore_patterns("_static"))
     shutil.copytree(root / "book" / "_static", target / "_static")
     shutil.copy(root / "_config.yml", target)
-    shutil.copy(root / "_toc.yml", target)
+    write_toc(root, [stem for stem, page in pages.items() if page.appendix], target)
     (target / "_ext").mkdir()
     shutil.copy(root / "tools" / "page_extras.py", target / "_ext")
-    (target / "notebooks").mkdir()
-    (target / "_extra" / "source" / "notebooks").mkdir(parents=True)
-    library_now = library_hash(root)
-    blocks = {}
-    for stem, notebook in notebooks.items():
-        nbformat.write(notebook, target / "notebooks" / f"{stem}.ipynb")
-        shutil.copy(root / "notebooks" / f"{stem}.py", target / "_extra" / "source" / "notebooks")
-        blocks[f"notebooks/{stem}"] = provenance_block(notebook.metadata[RECORD], library_now)
-    (target / "provenance.json").write_text(json.dumps(blocks, indent=1), encoding="utf-8")
+    write_chapters(root, notebooks, pages, target)
     page = gallery_page(notebooks, target / "book" / "gallery")
     (target / f"{GALLERY}.md").write_text(page, encoding="utf-8")
     return notes
+
+
+def write_chapters(
+    root: Path, notebooks: dict[str, NotebookNode], pages: dict[str, Pages], target: Path
+) -> None:
+    """The pages of every chapter, their sources to download, and what stands at their ends."""
+    sources, downloads = (
+        target / "_extra" / "source" / "notebooks",
+        target / "_extra" / "_sources" / "notebooks",
+    )
+    for folder in (target / "notebooks", sources, downloads):
+        folder.mkdir(parents=True)
+    library_now = library_hash(root)
+    blocks = {}
+    for source in list_notebooks(root / "notebooks"):
+        stem = source.stem
+        if stem not in notebooks:
+            (target / "notebooks" / f"{stem}.md").write_text(stand_in(source), encoding="utf-8")
+            continue
+        shutil.copy(source, sources)
+        take_dark(notebooks[stem], target / "_static" / "dark")
+        nbformat.write(notebooks[stem], downloads / f"{stem}.ipynb")  # in the order that executes
+        nbformat.write(pages[stem].chapter, target / "notebooks" / f"{stem}.ipynb")
+        if pages[stem].appendix:
+            nbformat.write(pages[stem].appendix, target / "notebooks" / f"{stem}{APPENDIX}.ipynb")
+        moved = any(cell.get("id") == "made" for cell in pages[stem].chapter.cells)
+        blocks[f"notebooks/{stem}"] = provenance_block(
+            notebooks[stem].metadata[RECORD], library_now, under_heading=moved
+        )
+    (target / "provenance.json").write_text(json.dumps(blocks, indent=1), encoding="utf-8")

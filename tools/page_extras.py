@@ -1,43 +1,143 @@
-"""Sphinx extension: pictures link to their full size, chapters end with how they were made.
+"""Sphinx extension: chapters have the numbers of their files, pictures a dark variant and their
+full size, and pages end with how they were made.
 
-What would start live cells is taken out, because it comes from another host. The rest is added to the finished page rather than to its document, so that neither figure numbers
-nor the search index depend on them: wall times would otherwise change the index at every build.
+What would start live cells is taken out, because it comes from another host. Blocks are added to
+the finished page rather than to its document, so that neither figure numbers nor the search index
+depend on them: wall times would otherwise change the index at every build.
 """
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.environment import BuildEnvironment
+from sphinx.environment.collectors.toctree import TocTreeCollector
 
-PICTURE = re.compile(r'<img\b(?![^>]*sd-card)[^>]*\bsrc="(?P<source>[^"]*_images/[^"]+)"[^>]*>')
-LIVE_CELLS = re.compile(r'<script type="text/x-thebe-config">.*?</script>|<script>kernelName = .*?</script>', re.DOTALL)
+CHAPTER = re.compile(r"notebooks/0*([0-9]+)_")
+APPENDIX = "-appendix"
+PICTURE = re.compile(r'<img\b[^>]*\bsrc="(?P<source>[^"]*_images/[^"]+)"[^>]*>')
+FIGURE = re.compile(r'<figure\b[^>]*\bid="(?P<name>[^"]+)".*?</figure>', re.DOTALL)
+CARD = re.compile(r'<img\b[^>]*\bsd-card-img-top\b[^>]*\bsrc="[^"]*/(?P<name>[^"/]+)\.\w+"[^>]*>')
+CARD_CLASS = "sd-card-img-top"
+LIVE_CELLS = re.compile(
+    r'<script type="text/x-thebe-config">.*?</script>|<script>kernelName = .*?</script>', re.DOTALL
+)
+
+
+# --- numbers --------------------------------------------------------------------------------
+
+
+def number_by_file(env: BuildEnvironment) -> None:
+    """Give notebooks/07_x.ipynb and its sections the number 7, whatever precedes it."""
+    for page, numbers in env.toc_secnumbers.items():
+        chapter = CHAPTER.match(page)
+        if chapter is None:
+            continue
+        first = int(chapter[1])
+        for anchor, number in numbers.items():
+            if number:
+                numbers[anchor] = (first, *number[1:])
+        for node in [*env.tocs[page].findall(nodes.Element), env.titles[page]]:
+            if node.get("secnumber"):
+                node["secnumber"] = [first, *node["secnumber"][1:]]
+
+
+def before_figures(assign: Callable) -> Callable:
+    """Figures are numbered after sections, for which several extensions have ways of their own."""
+
+    def assigned(self: TocTreeCollector, env: BuildEnvironment) -> list[str]:
+        number_by_file(env)
+        return assign(self, env)
+
+    return assigned
+
+
+# --- pictures -------------------------------------------------------------------------------
 
 
 def link_pictures(body: str) -> str:
-    """Wrap each picture that is not in a link already."""
+    """Wrap each picture that is not in a link already, nor the image of a card."""
     parts = re.split(r"(<a\b.*?</a>)", body, flags=re.DOTALL)
-    linked = [
-        part if part.startswith("<a") else PICTURE.sub(r'<a class="full-size" href="\g<source>" title="Open full size">\g<0></a>', part)
-        for part in parts
-    ]
-    return "".join(linked)
+    return "".join(part if part.startswith("<a") else PICTURE.sub(linked, part) for part in parts)
+
+
+def linked(picture: re.Match) -> str:
+    if CARD_CLASS in picture[0]:
+        return picture[0]
+    return (
+        f'<a class="full-size" href="{picture["source"]}" title="Open full size">{picture[0]}</a>'
+    )
+
+
+def add_dark(body: str, dark: dict[str, str]) -> str:
+    """Beside each picture that has a variant for dark pages, that one.
+
+    dark: figure's name -> address of the variant.
+    """
+
+    def in_figure(figure: re.Match) -> str:
+        address = dark.get(figure["name"])
+        return PICTURE.sub(lambda found: both(found[0], address), figure[0], count=1)
+
+    def in_card(picture: re.Match) -> str:
+        return both(picture[0], dark.get(picture["name"]))
+
+    return CARD.sub(in_card, FIGURE.sub(in_figure, body))
+
+
+def both(picture: str, address: str | None) -> str:
+    if address is None:
+        return picture
+    other = re.sub(r'\bsrc="[^"]+"', f'src="{address}"', picture)
+    return with_class(picture, "only-light") + with_class(other, "only-dark")
+
+
+def with_class(picture: str, name: str) -> str:
+    if 'class="' in picture:
+        return picture.replace('class="', f'class="{name} ', 1)
+    return picture.replace("<img", f'<img class="{name}"', 1)
+
+
+# --- the page -------------------------------------------------------------------------------
 
 
 def without_thebe(scripts: list[Any]) -> list[Any]:
     """The scripts of a page less those for live cells, which would come from another host."""
-    return [script for script in scripts if "thebe" not in f"{script.filename} {script.attributes.get('body', '')}".lower()]
+    return [
+        script
+        for script in scripts
+        if "thebe" not in f"{script.filename} {script.attributes.get('body', '')}".lower()
+    ]
 
 
-def add_extras(app: Sphinx, pagename: str, _template: str, context: dict[str, Any], _doctree: Any) -> None:
+def add_extras(
+    app: Sphinx, pagename: str, _template: str, context: dict[str, Any], _doctree: Any
+) -> None:
     context["script_files"] = without_thebe(context["script_files"])
     if "body" not in context:
         return
-    blocks = json.loads((Path(app.srcdir) / "provenance.json").read_text(encoding="utf-8"))
-    context["body"] = link_pictures(LIVE_CELLS.sub("", context["body"])) + blocks.get(pagename, "")
+    source = Path(app.srcdir)
+    pictures = sorted((source / "_static" / "dark").glob("*.*"))
+    dark = {path.stem: context["pathto"](f"_static/dark/{path.name}", 1) for path in pictures}
+    blocks = json.loads((source / "provenance.json").read_text(encoding="utf-8"))
+    body = add_dark(LIVE_CELLS.sub("", context["body"]), dark)
+    context["body"] = link_pictures(body) + blocks.get(pagename, "")
+
+
+def offer_whole_notebook(
+    app: Sphinx, pagename: str, _template: str, context: dict[str, Any], _doctree: Any
+) -> None:
+    """An appendix's cells alone do not run; its page offers the notebook of the chapter."""
+    if context.get("sourcename"):
+        context["sourcename"] = context["sourcename"].replace(f"{APPENDIX}.ipynb", ".ipynb")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
+    TocTreeCollector.assign_figure_numbers = before_figures(TocTreeCollector.assign_figure_numbers)
+    app.connect("html-page-context", offer_whole_notebook, priority=1)  # before buttons are made
     app.connect("html-page-context", add_extras)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

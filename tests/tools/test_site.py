@@ -28,7 +28,7 @@ def test_the_index_to_open_is_named(built):
 
 def test_figures_are_numbered_captioned_described_and_lead_to_full_size(built):
     shown = page(built.book, "notebooks/02_second.html").select_one("figure#fig-second")
-    assert shown.select_one(".caption-number").text.strip() == "Figure 3.1"
+    assert shown.select_one(".caption-number").text.strip() == "Figure 2.1"
     assert shown.select_one(".caption-text").text.startswith("Pixels,") and shown.select_one("figcaption .math")
     picture = shown.select_one("a.full-size > img")
     assert picture["alt"] == "Two orange pixels." and picture.parent["href"] == picture["src"]
