@@ -37,7 +37,8 @@ RENAMED = {
     "experiments.shortcut_learning.patch_alone": ("chapters.shortcut_injection.runs.patch_alone", {}, {}),
 }  # fmt: skip
 
-# Runs in the old tree: prints {function: [its fingerprint there, its stamp by the new rules]}.
+# Runs in the old tree: prints {function: [its fingerprint there, its stamp by the new rules, the
+# hashes of the modules that the stamp is made of, the hash of the function as a definition]}.
 PROBE = """
 import importlib, importlib.util, json, sys
 sys.path.insert(0, "")
@@ -52,13 +53,14 @@ for name in sys.argv[2:]:
     module, _, function = name.rpartition(".")
     function = getattr(importlib.import_module(module), function)
     stamp = new_stamp.stamp(function, packages=("lib", "experiments"))
-    found[name] = [fingerprint(function)[0], stamp.digest, dict(stamp.modules)]
+    definition = new_stamp.definition_hash(module, function.__name__, packages=("lib", "experiments"))
+    found[name] = [fingerprint(function)[0], stamp.digest, dict(stamp.modules), definition]
 print(json.dumps(found))
 """
 
 
 def stamps_in(tree: Path) -> dict[str, list]:
-    """{function: [fingerprint, stamp, {module: hash}]} of the old tree, by its own code."""
+    """{function: [fingerprint, stamp, {module: hash}, definition]} of the old tree, by its code."""
     command = [sys.executable, "-c", PROBE, str(ROOT / "harness" / "stamp.py"), *RENAMED]
     done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=True)
     return json.loads(done.stdout)
@@ -98,7 +100,7 @@ def restamp(tree: Path, target: Path) -> list[str]:
         return problems
     shutil.rmtree(target, ignore_errors=True)
     for result in taken:
-        before, stamp, modules = stamps[result.function]
+        before, stamp, modules, _ = stamps[result.function]
         provenance = {k: v for k, v in result.provenance.items() if k != "fingerprint"}
         provenance |= {"stamp": stamp, "sources": modules}
         provenance["restamped"] = {"from": before, "tree": commit, "script": SCRIPT}
