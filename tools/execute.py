@@ -11,20 +11,20 @@ ended by signal n.
 """
 
 import argparse
+import errno
 import hashlib
 import json
 import os
 import re
+import selectors
 import shutil
-import signal
 import subprocess
 import sys
 import time
-import uuid
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections import deque
+from contextlib import suppress
 from pathlib import Path
-from types import FrameType
+from selectors import EVENT_READ
 from typing import Any, NamedTuple
 
 import nbformat
@@ -32,6 +32,7 @@ import psutil
 from nbformat import NotebookNode
 from tqdm import tqdm
 
+from notebook_process import Interrupted, NotebookProcess, ignore_signals, listen_for_signals
 from percent import (
     NotebookError,
     cell_tags,
@@ -41,11 +42,11 @@ from percent import (
     read_notebook,
     read_profile,
 )
-from run_notebook import MARK, end_run_processes
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = "book"  # the metadata key of an executed notebook's provenance
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+PUBLISHED, OWN_RESULTS = "results", "_build/results/own"
+SAME_RUNS = {"compute", "executor", "threads", "device", "results"}  # do not change what is run
 
 # Runs as the last cell and is taken out again: only the kernel knows what the notebook used.
 PROBE = """
@@ -71,16 +72,17 @@ class Job(NamedTuple):
     given: dict[str, Any]
 
 
-class Interrupted(BaseException):
-    """A signal asked for the end; not an `Exception`, so that no handler on the way swallows it."""
+class Running(NamedTuple):
+    """A notebook under way."""
 
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
+    job: Job
+    slot: int  # of its bar
+    process: NotebookProcess
+    began: float
 
 
-class CellFailure(Exception):
-    """A notebook did not run to its end; the text names the cell and the error."""
+class NotebookFailure(Exception):
+    """A notebook is not fit to be published; the text says where, as far as it can, and why."""
 
 
 def file_hash(paths: list[Path], relative_to: Path) -> str:
@@ -155,7 +157,7 @@ def read_arguments(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, 
     parser.add_argument(
         "--profile",
         default="quick",
-        help="a file of profiles/ beside the notebook (default: quick)",
+        help="a section of the chapter's profiles.yaml (default: quick)",
     )
     parser.add_argument(
         "--timeout",
@@ -166,8 +168,27 @@ def read_arguments(arguments: list[str]) -> tuple[argparse.Namespace, dict[str, 
     parser.add_argument(
         "--output", type=Path, metavar="DIR", help="default: _build/executed/<profile>"
     )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=min(2, os.cpu_count() or 1),
+        metavar="N",
+        help="notebooks at a time (default: 2, on one core 1)",
+    )
     pairs, rest = split_parameters(arguments)
     return parser.parse_args(rest), given_parameters(pairs)
+
+
+def with_own_results(parameters: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """What was given, and another folder for results that would else be mixed with published ones.
+
+    Runs with parameters of one's own are not what a profile publishes. Where they are computed
+    may be said without becoming anybody's own.
+    """
+    computes = parameters.get("compute", True)
+    published = ROOT / str(parameters.get("results", "")) == ROOT / PUBLISHED
+    own = computes and published and not given.keys() <= SAME_RUNS and "results" not in given
+    return {**given, "results": OWN_RESULTS} if own else given
 
 
 def plan(source: Path, profile: str, given: dict[str, Any]) -> Job:
@@ -177,79 +198,8 @@ def plan(source: Path, profile: str, given: dict[str, Any]) -> Job:
     from_profile = read_profile(source, profile)
     overrides = checked_overrides(defaults, from_profile, f"{source.name}, profile {profile}")
     checked = checked_overrides(defaults, given, source.name)
+    checked = with_own_results({**defaults, **overrides, **checked}, checked)
     return Job(source, notebook, defaults, {**overrides, **checked}, checked)
-
-
-def run_environment(mark: str, scratch: Path) -> dict[str, str]:
-    """What the kernel sees: reproducible hashing, inline figures, nobody's IPython profile."""
-    environment = {key: value for key, value in os.environ.items() if key != "MPLBACKEND"}
-    return environment | {
-        MARK: mark,
-        "BOOK_TERMINAL": os.ttyname(2) if os.isatty(2) else "",
-        "PYTHONHASHSEED": "0",
-        "IPYTHONDIR": str(scratch / "ipython"),
-        "JUPYTER_PREFER_ENV_PATH": "1",
-    }
-
-
-@contextmanager
-def notebook_process(
-    job: dict, environment: dict[str, str], log: Path
-) -> Iterator[tuple[subprocess.Popen, Any]]:
-    """(the process in a session of its own, its stream of events); ended when the block is left."""
-    reading, writing = os.pipe()
-    with open(log, "wb") as output, os.fdopen(reading) as events:
-        process = subprocess.Popen(
-            [
-                sys.executable,
-                str(Path(__file__).with_name("run_notebook.py")),
-                json.dumps({**job, "events": writing}),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            pass_fds=[writing],
-            env=environment,
-            start_new_session=True,
-        )
-        os.close(writing)
-        try:
-            yield process, events
-        finally:
-            process.stdin.close()  # the lifeline
-            process.wait()
-            end_run_processes(environment[MARK])  # had the guard itself been killed
-
-
-def papermill(job: Job, scratch: Path, bar: tqdm, timeout: int | None) -> tuple[int, dict]:
-    """Run a job in `scratch`; (exit status, the error event or {})."""
-    source, target = (
-        scratch / f"{job.source.stem}.source.ipynb",
-        scratch / f"{job.source.stem}.ipynb",
-    )
-    probed = nbformat.from_dict(job.notebook)
-    probed.cells.append(nbformat.v4.new_code_cell(PROBE, id="probe"))
-    nbformat.write(probed, source)
-    request = {
-        "input": str(source),
-        "output": str(target),
-        "parameters": job.overrides,
-        "timeout": timeout,
-        "cwd": str(ROOT),
-    }
-    environment = run_environment(uuid.uuid4().hex, scratch)
-    error: dict = {}
-    with notebook_process(request, environment, scratch / f"{job.source.stem}.log") as (
-        process,
-        events,
-    ):
-        for line in events:
-            event = json.loads(line)
-            if "error" in event:
-                error = event
-            else:
-                bar.update(event["cell"] + 1 - bar.n)
-    return process.returncode, error
 
 
 def count_cells(job: Job) -> int:
@@ -274,29 +224,38 @@ def describe_cell(notebook: NotebookNode, index: int) -> str:
     return f"code cell {len(own)} ({first_line})"
 
 
+def readable(path: Path) -> NotebookNode | None:
+    """The notebook, or None where there is none or a full disk cut it off."""
+    try:
+        return nbformat.read(path, as_version=4)
+    except (OSError, ValueError):
+        return None
+
+
 def require_complete(target: Path, status: int, error: dict) -> NotebookNode:
-    """The executed notebook, or `CellFailure`: papermill's own word is not enough.
+    """The executed notebook, or `NotebookFailure`: papermill's own word is not enough.
 
     After a timeout or a dead kernel its metadata calls cells completed that never ran.
     """
     message = plain_text(error.get("error", f"papermill ended with status {status}"))
-    notebook = nbformat.read(target, as_version=4) if target.is_file() else None
     index = error.get("cell")
+    notebook = readable(target)
     if notebook is None or (error and index is None):
-        raise CellFailure(f"before the first cell: {message}")
+        where = "before the first cell" if index is None else f"cell {index + 1}"
+        raise NotebookFailure(f"{where}: {message}")
     if error and not message.startswith("PapermillExecutionError"):  # a timeout, a dead kernel
-        raise CellFailure(f"{describe_cell(notebook, index)}: {message}")
+        raise NotebookFailure(f"{describe_cell(notebook, index)}: {message}")
     for index, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
             if output.output_type == "error":
-                raise CellFailure(
+                raise NotebookFailure(
                     f"{describe_cell(notebook, index)}: {output.ename}: {plain_text(output.evalue)}"
                 )
     if status != 0:
-        raise CellFailure(message)
+        raise NotebookFailure(message)
     for index, cell in enumerate(notebook.cells):
         if not ran_completely(cell):
-            raise CellFailure(f"{describe_cell(notebook, index)}: was never executed")
+            raise NotebookFailure(f"{describe_cell(notebook, index)}: was never executed")
     return notebook
 
 
@@ -342,42 +301,109 @@ def provenance(job: Job, profile: str, seen: dict[str, Any], seconds: float) -> 
     }
 
 
-def execute(job: Job, place: str, profile: str, scratch: Path, timeout: int | None) -> Path:
-    """Run one job and write the finished notebook into `scratch`; its path."""
-    target = scratch / f"{job.source.stem}.ipynb"
-    began = time.monotonic()
-    with tqdm(
+def start(job: Job, slot: int, scratch: Path, timeout: int | None) -> Running:
+    """Start a notebook in `scratch`; its bar is the one at `slot`."""
+    source = scratch / f"{job.source.stem}.source.ipynb"
+    probed = nbformat.from_dict(job.notebook)
+    probed.cells.append(nbformat.v4.new_code_cell(PROBE, id="probe"))
+    nbformat.write(probed, source)
+    request = {
+        "input": str(source),
+        "output": str(scratch / f"{job.source.stem}.ipynb"),
+        "parameters": job.overrides,
+        "timeout": timeout,
+        "cwd": str(ROOT),
+    }
+    bar = tqdm(
         total=count_cells(job),
-        desc=f"{place} {job.source.stem}",
+        desc=job.source.stem,
         unit="cell",
         leave=False,
+        position=slot,
         disable=not sys.stderr.isatty(),
-    ) as bar:
-        status, error = papermill(job, scratch, bar, timeout)
-    notebook = require_complete(target, status, error)
+    )
+    process = NotebookProcess(request, folder=scratch, bar=bar)
+    return Running(job, slot, process, time.monotonic())
+
+
+def finish(run: Running, place: str, profile: str, scratch: Path) -> Path:
+    """Write the finished notebook into `scratch`; its path. Raises `NotebookFailure`."""
+    name = f"{run.job.source.stem}.ipynb"
+    status = run.process.end()
+    notebook = require_complete(scratch / name, status, run.process.error)
     seen = take_probe(notebook)
     clean_notebook(notebook)
-    seconds = time.monotonic() - began
-    notebook.metadata[RECORD] = provenance(job, profile, seen, seconds)
-    finished = scratch / "finished" / target.name
+    seconds = time.monotonic() - run.began
+    notebook.metadata[RECORD] = provenance(run.job, profile, seen, seconds)
+    finished = scratch / "finished" / name
     finished.parent.mkdir(exist_ok=True)
     nbformat.write(notebook, finished)
-    print(f"{place} {job.source.stem}: {len(notebook.cells)} cells, {seconds:.1f} s", flush=True)
+    say(f"{place} {run.job.source.stem}: {len(notebook.cells)} cells, {seconds:.1f} s")
+    require_runs(notebook, run.job.source.stem)
     return finished
 
 
+def require_runs(notebook: NotebookNode, stem: str) -> None:
+    """Say once why runs failed; that all of them did is a failure of the notebook.
+
+    `harness.page.status` leaves the counts and the reasons in the metadata of what it shows.
+    """
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    told = [output.metadata["runs"] for output in outputs if "runs" in output.get("metadata", {})]
+    if not told or not told[-1]["failed"]:
+        return
+    runs, failed = told[-1]["runs"], told[-1]["failed"]
+    reasons = [" ".join(plain_text(reason).split()) for reason in told[-1]["reasons"]]
+    separator = " " if len(reasons) == 1 else "\n  - "
+    say(separator.join([f"{stem}: {failed} of {runs} runs failed:", *reasons]), error=True)
+    if failed == runs:
+        raise NotebookFailure("every run failed")
+
+
+def say(text: str, *, error: bool = False) -> None:
+    """Print above the bars."""
+    stream = sys.stderr if error else sys.stdout
+    tqdm.write(text, file=stream)
+    stream.flush()
+
+
 def execute_all(
-    jobs: list[Job], profile: str, scratch: Path, timeout: int | None
+    jobs: list[Job], profile: str, scratch: Path, timeout: int | None, at_once: int
 ) -> tuple[list[Path], list[str]]:
-    """(finished notebooks, failures); a failure does not stop the ones after it."""
-    finished, failures = [], []
-    for number, job in enumerate(jobs, start=1):
-        place = f"[{number}/{len(jobs)}]"
+    """(finished notebooks, failures); a failure does not stop the others."""
+    finished: list[Path] = []
+    failures: list[str] = []
+    waiting, running = deque(jobs), []
+    with selectors.DefaultSelector() as selector:
         try:
-            finished.append(execute(job, place, profile, scratch, timeout))
-        except CellFailure as failure:
-            failures.append(f"{job.source.name}, {failure}")
-            print(f"{place} {job.source.stem}: FAILED in {failure}", file=sys.stderr, flush=True)
+            while waiting or running:
+                # kernels look for free ports by themselves, so one starts after the other
+                all_started = all(run.process.started for run in running)
+                if waiting and len(running) < at_once and all_started:
+                    slot = min({*range(at_once)} - {run.slot for run in running})
+                    running.append(start(waiting.popleft(), slot, scratch, timeout))
+                    selector.register(running[-1].process.events, EVENT_READ, running[-1])
+                    continue
+                for key, _ in selector.select():
+                    run = key.data
+                    if run.process.take_in():
+                        continue
+                    selector.unregister(run.process.events)
+                    place = f"[{len(finished) + len(failures) + 1}/{len(jobs)}]"
+                    try:
+                        finished.append(finish(run, place, profile, scratch))
+                    except NotebookFailure as failure:
+                        failures.append(f"{run.job.source.name}, {failure}")
+                        say(f"{place} {run.job.source.stem}: FAILED, {failure}", error=True)
+                    running.remove(run)
+        except Interrupted:
+            ignore_signals()  # the end takes a moment, and must not be ended itself
+            raise
+        finally:
+            for run in running:
+                run.process.ask_to_end()
+            for run in running:
+                run.process.end()
     return finished, failures
 
 
@@ -391,78 +417,89 @@ def promote(finished: list[Path], output: Path) -> None:
 def new_scratch(output: Path) -> Path:
     """An empty folder beside `output`; those of runs that no longer live are removed."""
     for leftover in output.parent.glob(f"{output.name}-running-*"):
-        if not psutil.pid_exists(int(leftover.name.rpartition("-")[2])):
-            shutil.rmtree(leftover)
+        number = leftover.name.rpartition("-")[2]
+        if number.isdecimal() and not psutil.pid_exists(int(number)):
+            shutil.rmtree(leftover, ignore_errors=True)  # another run may be removing it, too
     scratch = output.parent / f"{output.name}-running-{os.getpid()}"
     scratch.mkdir(parents=True)
     return scratch
 
 
 def keep_aside(scratch: Path, output: Path) -> Path:
-    """Keep an unfinished run for debugging, in the place of the one before."""
-    aside = output.parent / f"{output.name}-failed"
-    shutil.rmtree(aside, ignore_errors=True)
+    """Keep an unfinished run for debugging, in the place of the one before.
+
+    By renames only, as another run that failed at the same time may do it, too.
+    """
     shutil.rmtree(scratch / "ipython", ignore_errors=True)
-    os.replace(scratch, aside)
-    return aside
+    aside, before = (output.parent / f"{output.name}-{word}" for word in ("failed", "before"))
+    before = before.with_name(f"{before.name}-{os.getpid()}")
+    while True:
+        with suppress(FileNotFoundError):
+            os.replace(aside, before)
+            shutil.rmtree(before)
+        try:
+            os.replace(scratch, aside)
+            return aside
+        except OSError as error:
+            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
+                raise
 
 
-def raise_interrupted(number: int, _frame: FrameType | None) -> None:
-    raise Interrupted(number)
-
-
-def listen_for_signals() -> None:
-    """Turn signals into `Interrupted`, except those that the caller (nohup) chose to ignore."""
-    for number in SIGNALS:
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, raise_interrupted)
-
-
-def ignore_signals() -> None:
-    for number in SIGNALS:
-        signal.signal(number, signal.SIG_IGN)
-
-
-def run_jobs(jobs: list[Job], profile: str, output: Path, timeout: int | None) -> int:
+def run_jobs(jobs: list[Job], profile: str, output: Path, timeout: int | None, at_once: int) -> int:
     """Execute, then promote the whole set or nothing; the exit status."""
     scratch = new_scratch(output)
     try:
-        finished, failures = execute_all(jobs, profile, scratch, timeout)
-    except Interrupted as interrupted:
-        print(
-            f"ended by signal {interrupted.number}; nothing published, kept in {keep_aside(scratch, output)}",
-            file=sys.stderr,
-        )
-        return 128 + interrupted.number
+        finished, failures = execute_all(jobs, profile, scratch, timeout, at_once)
+        if not failures:
+            ignore_signals()  # from here on the set is published as a whole
+            promote(finished, output)
+    except Interrupted:
+        print(f"nothing published, kept in {keep_aside(scratch, output)}", file=sys.stderr)
+        raise
+    except OSError:
+        shutil.rmtree(scratch, ignore_errors=True)
+        raise
     if failures:
-        print(
-            f"\n{len(failures)} of {len(jobs)} notebooks failed, none published:",
-            *failures,
-            sep="\n  ",
-            file=sys.stderr,
-        )
+        head = f"\n{len(failures)} of {len(jobs)} notebooks failed, none published:"
+        print(head, *failures, sep="\n  ", file=sys.stderr)
         print(f"what ran, with logs: {keep_aside(scratch, output)}", file=sys.stderr)
         return 1
-    ignore_signals()  # from here on the set is published as a whole
-    promote(finished, output)
     shutil.rmtree(scratch)
     return 0
+
+
+def run(arguments: list[str]) -> int:
+    """The exit status; raises `NotebookError` when the request is wrong."""
+    options, given = read_arguments(arguments)
+    jobs = [plan(source, options.profile, given) for source in options.notebooks]
+    if options.timeout is not None and options.timeout < 1:
+        raise NotebookError("--timeout needs at least one second")
+    if options.jobs < 1:
+        raise NotebookError("--jobs needs at least one notebook at a time")
+    if len({job.source.stem for job in jobs}) < len(jobs):
+        raise NotebookError("two of the notebooks have the same name")
+    output = (options.output or ROOT / "_build" / "executed" / options.profile).resolve()
+    if output.exists() and not output.is_dir():
+        raise NotebookError(f"--output {options.output}: is a file; name a folder")
+    if "results" not in given and any(job.given.get("results") == OWN_RESULTS for job in jobs):
+        print(f"your own parameters: results go to {OWN_RESULTS} (-p results FOLDER for another)")
+    return run_jobs(jobs, options.profile, output, options.timeout, options.jobs)
 
 
 def main(arguments: list[str]) -> int:
     listen_for_signals()
     try:
-        options, given = read_arguments(arguments)
-        jobs = [plan(source, options.profile, given) for source in options.notebooks]
-        if options.timeout is not None and options.timeout < 1:
-            raise NotebookError("--timeout needs at least one second")
-        if len({job.source.stem for job in jobs}) < len(jobs):
-            raise NotebookError("two of the notebooks have the same name")
+        return run(arguments)
     except NotebookError as error:
         print(f"execute.py: {error}", file=sys.stderr)
         return 2
-    output = (options.output or ROOT / "_build" / "executed" / options.profile).resolve()
-    return run_jobs(jobs, options.profile, output, options.timeout)
+    except Interrupted as interrupted:
+        print(f"execute.py: ended by signal {interrupted.number}", file=sys.stderr)
+        return 128 + interrupted.number
+    except OSError as error:  # a full disk, a folder that may not be written to
+        where = f": {error.filename}" if error.filename else f" (below {ROOT / '_build'})"
+        print(f"execute.py: {error.strerror or error}{where}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -1,9 +1,11 @@
 """Executing: the whole set or nothing is published, and nothing is left running."""
 
+import errno
 import fcntl
 import json
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -19,6 +21,7 @@ import psutil
 import pytest
 
 import execute
+import notebook_process
 from tiny_book import Book, is_alive, notebook
 
 
@@ -84,9 +87,12 @@ def test_string_hashes_are_the_same_in_every_kernel(ran):
     assert printed(executed(ran.book, "02_second").cells) == expected.stdout
 
 
+TWO_LINES = r"(\[[12]/2\] 0\d_(first|second): \d+ cells, [\d.]+ s\n){2}"
+
+
 def test_no_scratch_is_left_and_progress_is_plain_lines(ran):
     assert [path.name for path in (ran.book.root / "_build" / "executed").iterdir()] == ["quick"]
-    assert ran.executed.stderr == "" and ran.executed.stdout.startswith("[1/2] 01_first: ")
+    assert ran.executed.stderr == "" and re.fullmatch(TWO_LINES, ran.executed.stdout)
 
 
 # What is refused before anything runs -----------------------------------------
@@ -105,6 +111,8 @@ def test_no_scratch_is_left_and_progress_is_plain_lines(ran):
         (["-p", "n"], "needs a name and a value"),
         (["--profile", "absent"], "no such profile: absent (known: quick)"),
         (["--timeout", "0"], "at least one second"),
+        (["--jobs", "0"], "at least one notebook at a time"),
+        (["--output", __file__], "is a file; name a folder"),
     ],
 )
 def test_bad_requests_exit_2_with_one_line(make_book, words, message):
@@ -185,8 +193,157 @@ def test_a_cell_that_never_ran_is_a_failure_whatever_papermill_says(ran, tmp_pat
     chapter = executed(ran.book, "02_second")
     chapter.cells[-1].execution_count = None
     nbformat.write(chapter, tmp_path / "02_second.ipynb")
-    with pytest.raises(execute.CellFailure, match=r"code cell 3 .*: was never executed"):
+    with pytest.raises(execute.NotebookFailure, match=r"code cell 3 .*: was never executed"):
         execute.require_complete(tmp_path / "02_second.ipynb", 0, {})
+
+
+# Runs that failed ---------------------------------------------------------------
+
+
+def with_runs(runs: int, failed: int, *reasons: str) -> str:
+    """A notebook that shows the status of its runs the way the harness does."""
+    facts = {"runs": {"runs": runs, "failed": failed, "reasons": list(reasons)}}
+    return notebook(
+        "from IPython.display import display\n"
+        f"display({{'text/plain': 'status'}}, raw=True, metadata={facts!r})"
+    )
+
+
+def test_reasons_of_failed_runs_are_said_once_and_cost_nothing_else(make_book):
+    book = make_book(
+        {"01_some": with_runs(9, 2, "no CUDA\n  here", "odd n"), "02_none": with_runs(3, 0)}
+    )
+    result = book.execute(*book.sources())
+    expected = "01_some: 2 of 9 runs failed:\n  - no CUDA here\n  - odd n\n"
+    assert (result.returncode, result.stderr) == (0, expected)
+    assert len(list(book.executed.iterdir())) == 2
+
+
+def test_that_every_run_failed_is_a_failure(make_book):
+    book = make_book({"01_all": with_runs(27, 27, "no CUDA"), "02_absent": with_runs(0, 0)})
+    result = book.execute(*book.sources())
+    assert result.returncode == 1 and not book.executed.exists()
+    assert "01_all: 27 of 27 runs failed: no CUDA\n" in result.stderr
+    assert (
+        "1 of 2 notebooks failed, none published:\n  01_all.py, every run failed\n" in result.stderr
+    )
+
+
+# Several at a time, several at once ---------------------------------------------
+
+
+def test_two_notebooks_run_at_a_time(make_book):
+    """Each waits for the other."""
+    meet = (
+        "import os, time\nopen('{}', 'w').close()\nwhile not os.path.exists('{}'): time.sleep(0.05)"
+    )
+    notebooks = {
+        "01_one": notebook(meet.format("a", "b")),
+        "02_other": notebook(meet.format("b", "a")),
+    }
+    book = make_book(notebooks)
+    assert book.execute(*book.sources(), "--jobs", "2", "--timeout", "30").returncode == 0
+
+
+def test_one_at_a_time_is_in_order(make_book):
+    book = make_book({f"0{i}_{i}": notebook() for i in (1, 2)})
+    said = book.execute(*book.sources(), "--jobs", "1").stdout.splitlines()
+    assert [line.partition(":")[0] for line in said] == ["[1/2] 01_1", "[2/2] 02_2"]
+
+
+def without_seconds(path: Path) -> nbformat.NotebookNode:
+    chapter = nbformat.read(path, as_version=4)
+    assert chapter.metadata["book"].pop("seconds") > 0
+    return chapter
+
+
+def test_two_executions_are_equal_but_for_their_seconds(ran):
+    again = ran.book.root / "again"
+    result = ran.book.execute(*ran.book.sources(), "--output", str(again), "--jobs", "1")
+    assert result.returncode == 0, result.stderr
+    assert len(list(again.iterdir())) == 2
+    for path in again.iterdir():
+        assert without_seconds(path) == without_seconds(ran.book.executed / path.name)
+
+
+def test_two_executions_at_once_do_not_collide(make_book):
+    book = make_book({"01_raises": notebook("1 / 0")})
+    command = book.command("execute.py", *book.sources())
+    runs = [subprocess.Popen(command, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [run.communicate(timeout=60)[1] for run in runs]
+    assert [run.returncode for run in runs] == [1, 1]
+    assert all("ZeroDivisionError" in text and "Traceback" not in text for text in said)
+    assert [path.name for path in book.executed.parent.iterdir()] == ["quick-failed"]
+
+
+def test_unfinished_runs_that_are_kept_at_once_leave_one(tmp_path):
+    for content in ("first", "second"):
+        (tmp_path / "scratch" / "ipython").mkdir(parents=True)
+        (tmp_path / "scratch" / content).touch()
+        aside = execute.keep_aside(tmp_path / "scratch", tmp_path / "quick")
+    assert [path.name for path in tmp_path.iterdir()] == ["quick-failed"]
+    assert [path.name for path in aside.iterdir()] == ["second"]
+
+
+def test_a_disk_that_is_full_is_one_sentence(make_book):
+    book = make_book({"01_first": notebook()})
+    (book.root / "_build").touch()
+    result = book.execute(*book.sources())
+    assert result.returncode == 1 and result.stderr.count("\n") == 1
+    assert result.stderr.startswith("execute.py: ") and "_build" in result.stderr
+
+
+def test_a_disk_that_fills_up_leaves_no_half_made_folder(make_book, monkeypatch, capsys):
+    def full(*_) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    book = make_book({"01_first": notebook()})
+    monkeypatch.setattr(execute, "execute_all", full)
+    handlers = {number: signal.getsignal(number) for number in notebook_process.SIGNALS}
+    try:
+        status = execute.main([*book.sources(), "--output", str(book.executed)])
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert status == 1 and "execute.py: No space left on device" in capsys.readouterr().err
+    assert list(book.executed.parent.iterdir()) == []
+
+
+def test_a_notebook_that_a_full_disk_cut_off_says_why(tmp_path):
+    (tmp_path / "x.ipynb").write_text('{"cells": [')
+    with pytest.raises(execute.NotebookFailure, match="cell 3: OSError: No space left on device"):
+        execute.require_complete(
+            tmp_path / "x.ipynb", 1, {"cell": 2, "error": "OSError: No space left on device"}
+        )
+
+
+# Own parameters and published results --------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "results", "compute", "expected"),
+    [
+        ({"n": 3}, "results", True, "_build/results/own"),
+        ({"n": 3, "threads": 2}, "results", True, "_build/results/own"),
+        ({"n": 3}, "./results/", True, "_build/results/own"),
+        ({"threads": 2, "executor": "loky:2", "device": "cuda"}, "results", True, None),
+        ({"n": 3}, "results", False, None),  # only looks
+        ({"n": 3, "results": "results"}, "results", True, "results"),
+        ({"n": 3}, "_build/results/quick", True, None),
+        ({}, "results", True, None),
+    ],
+)
+def test_own_parameters_do_not_write_into_the_published_results(given, results, compute, expected):
+    parameters = {"n": 1, "results": results, "compute": compute} | given
+    assert execute.with_own_results(parameters, given).get("results") == expected
+
+
+def test_where_own_results_go_is_said_and_done(make_book):
+    text = notebook("print(n, results)", parameters='n = 1\nresults = "_build/x"')
+    book = make_book({"01_first": text}, "01_first: {results: results}")
+    result = book.execute(*book.sources(), "-p", "n", "2")
+    assert result.stdout.startswith("your own parameters: results go to _build/results/own (")
+    assert printed(executed(book, "01_first").cells) == "2 _build/results/own\n"
 
 
 # Being ended -------------------------------------------------------------------
@@ -218,11 +375,16 @@ def wait_until(condition, seconds: float) -> bool:
     "number, status", [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)]
 )
 def test_a_run_that_is_ended_leaves_no_process(make_book, ended_at_last, number, status):
-    book = make_book({"01_first": WITH_WORKERS})
+    book = make_book(
+        {"01_first": WITH_WORKERS, "02_other": notebook("import time\ntime.sleep(60)")}
+    )
     book.executed.mkdir(parents=True)
     (book.executed / "01_first.ipynb").write_text("the older one")
     run = subprocess.Popen(
-        book.command("execute.py", *book.sources()), cwd=book.root, stderr=subprocess.DEVNULL
+        book.command("execute.py", *book.sources()),
+        cwd=book.root,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     ended_at_last.append(run.pid)
     pids = book.root / "pids.json"
@@ -233,7 +395,8 @@ def test_a_run_that_is_ended_leaves_no_process(make_book, ended_at_last, number,
     ended_at_last.extend(started)
     assert len(started) >= 4  # the guard, the kernel, two workers
     run.send_signal(number)
-    assert run.wait(timeout=20) == status
+    said = run.communicate(timeout=20)[1]
+    assert run.returncode == status and "Traceback" not in said
     assert wait_until(lambda: not any(map(is_alive, started)), 10)
     assert (book.executed / "01_first.ipynb").read_text() == "the older one"
 
@@ -297,7 +460,7 @@ def test_progress_is_in_the_terminal_and_not_in_the_notebook(make_book):
     book = make_book({"01_first": notebook("import os\nprint(os.environ['BOOK_TERMINAL'])")})
     status, shown, name = run_in_terminal(book.command("execute.py", *book.sources()), book.root)
     assert status == 0
-    assert "[1/1] 01_first" in shown and "cell" in shown
+    assert "01_first:" in shown and "cell" in shown
     chapter = executed(book, "01_first")
     assert printed(chapter.cells) == f"{name}\n"
     assert not [
