@@ -9,7 +9,6 @@ import os
 import re
 import struct
 import tarfile
-import tempfile
 import warnings
 import zipfile
 import zlib
@@ -170,8 +169,9 @@ def _labelled(pixels: np.ndarray, owners: Sequence[str], folders: set[str]) -> L
 def _cached(stem: str, key: object, decode) -> tuple[np.ndarray, list[str]]:
     """What `decode()` returns, kept in the cache folder until a file named in `key` changes.
 
-    Decoding 60,000 JPEG files takes many seconds, reading them back a fraction of one. A cache
-    file that is truncated or damaged fails the checksums of its own format and is rebuilt.
+    Decoding 60,000 JPEG files takes many seconds, reading them back a fraction of one. The format
+    has checksums, so a cache file that is cut off, damaged, or being written by another process
+    is noticed and made again.
     """
     folder = Path(os.environ.get("WWR_CACHE") or "~/.cache/what-the-weights-remember").expanduser()
     path = folder / f"{stem}-{hashlib.sha256(repr(key).encode()).hexdigest()[:16]}.npz"
@@ -182,15 +182,10 @@ def _cached(stem: str, key: object, decode) -> tuple[np.ndarray, list[str]]:
     images, owners = decode()
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".tmp", delete=False) as temporary:
-            try:
-                np.savez(temporary, images=images, owners=np.array(owners))
-                temporary.flush()
-                os.replace(temporary.name, path)
-            except BaseException:
-                os.unlink(temporary.name)
-                raise
+        np.savez(path, images=images, owners=np.array(owners))
     except OSError as error:
+        with contextlib.suppress(OSError):
+            path.unlink()
         warnings.warn(
             f"The decoded images could not be kept in {folder} ({error}), so they are decoded "
             "again next time: name a folder that can be written in WWR_CACHE.",

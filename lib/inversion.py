@@ -133,7 +133,9 @@ def invert(
             labels = torch.arange(observed, device=device) % generator.classes
             samples = _sample(generator, look, labels, observed)
             if not torch.isfinite(samples.logits).all():
-                raise NonFiniteLoss(f"outputs are not finite after step {step}: lower the learning rate")
+                raise NonFiniteLoss(
+                    f"outputs are not finite after step {step}: lower the learning rate"
+                )
             found = _observation(samples)
             terms = torch.stack(since).mean(0).tolist() if since else [float("nan")] * 4
             for name, value in {"step": step, **found, **dict(zip(LOSS_TERMS, terms))}.items():

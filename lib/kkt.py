@@ -17,6 +17,8 @@ import torch
 from scipy.optimize import nnls
 from torch import Tensor, nn
 
+from lib.predict import one_output
+
 Layers = Sequence[tuple[Tensor, Tensor | None]]
 
 
@@ -223,13 +225,14 @@ def stationarity_autograd(
     """The same loss for any model, by differentiating twice -> scalar.
 
     Args:
-        forward: x [m, ...] -> Φ(θ; x) [m], a function of `parameters`.
+        forward: x [m, ...] -> Φ(θ; x), [m] or [m, 1], a function of `parameters`.
         parameters: the tensors θ, each requiring a gradient.
 
     Raises:
         NoGradientPath: if Φ does not depend on a parameter through a gradient.
+        ValueError: for more than one output.
     """
-    outputs = forward(x)
+    outputs = one_output(forward(x))
     if not outputs.requires_grad:
         raise NoGradientPath("the model's output carries no gradient: is it under no_grad?")
     gradients = torch.autograd.grad(

@@ -8,11 +8,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lib.losses import NonFiniteLoss
+from lib.predict import one_output
 
 
 def margins(model: nn.Module, x: Tensor, signs: Tensor) -> Tensor:
-    """yᵢ Φ(θ; xᵢ) for x [n, ...] and signs [n] in {-1, +1} -> [n]."""
-    return signs * model(x)
+    """yᵢ Φ(θ; xᵢ) for x [n, ...] and signs [n] in {-1, +1} -> [n].
+
+    Raises ValueError for a model with more than one output.
+    """
+    return signs * one_output(model(x))
 
 
 def log_logistic_loss(margins: Tensor) -> Tensor:

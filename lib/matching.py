@@ -102,9 +102,7 @@ def auroc(positives: Tensor, negatives: Tensor) -> float:
     return float((ranks[:n].sum() - n * (n + 1) / 2) / (n * k))
 
 
-def excess_hits(
-    train: Tensor, held_out: Tensor, *, log_ratio: float = 0.2
-) -> tuple[int, int]:
+def excess_hits(train: Tensor, held_out: Tensor, *, log_ratio: float = 0.2) -> tuple[int, int]:
     """Distinct training images and distinct held-out images that a candidate singles out.
 
     A candidate hits its nearest image of both sets together (distance 1 − NCC) when the second

@@ -93,3 +93,18 @@ def logits_and_features(network: nn.Module, images: Tensor) -> tuple[Tensor, Ten
     with watched(network) as look:
         parts = [look(some) for some in images.split(500)]
     return tuple(torch.cat(part) for part in zip(*parts))
+
+
+def one_output(outputs: Tensor) -> Tensor:
+    """Φ of a network of two classes, [n] or [n, 1] -> [n].
+
+    Raises ValueError for [n, k] with k > 1, which has no sign that would be the label.
+    """
+    if outputs.ndim == 2 and outputs.shape[1] == 1:
+        return outputs[:, 0]
+    if outputs.ndim != 1:
+        raise ValueError(
+            f"the network's output is {list(outputs.shape[1:])} an image; margins and the KKT "
+            "conditions are those of one output, whose sign is the label"
+        )
+    return outputs

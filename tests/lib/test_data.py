@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from lib import data
+from lib import data, sets
 
 REAL = os.environ.get("WWR_DATA")
 needs_real = pytest.mark.skipif(not REAL, reason="WWR_DATA names no folder with the real sets")
@@ -101,7 +101,7 @@ def test_a_failed_download_names_files_and_folder(tmp_path, monkeypatch, name):
     def refuse(*_, **__):
         raise urllib.error.URLError("no network")
 
-    class_name, files = data._TORCHVISION[name]
+    class_name, files = sets._TORCHVISION[name]
     for base in ("download", "__init__"):
         monkeypatch.setattr(getattr(datasets, class_name), base, refuse)
     with pytest.raises(FileNotFoundError) as caught:
@@ -111,7 +111,7 @@ def test_a_failed_download_names_files_and_folder(tmp_path, monkeypatch, name):
 
 
 def test_a_damaged_mnist_file_is_named(tmp_path):
-    for file in data._TORCHVISION["mnist"][1]:
+    for file in sets._TORCHVISION["mnist"][1]:
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).write_bytes(b"\0\0\x08\x03")
     with pytest.raises(OSError, match="MNIST.*damaged.*train-images-idx3-ubyte"):
@@ -155,6 +155,39 @@ def test_schemes_that_do_not_fit_are_refused():
         data.relabel(toy(), {"x": ("a", "b"), "y": ("c",)})
     with pytest.raises(ValueError, match="two groups"):
         data.relabel(toy(), {"x": ("a", "b")})
+
+
+@pytest.mark.parametrize("name", ["digits", "mnist", "svhn", "cifar10", "cifar10-jpeg"])
+def test_known_sets_are_made_two_classes_by_their_row(name):
+    groups = data.SCHEMES[data.KNOWN[name].scheme]
+    names = tuple(sorted(sum(groups.values(), ())))
+    whole = data.DataSet(name, torch.zeros(10, 1, 2, 2), torch.arange(10), names)
+    assert data.two_classes(whole, name).classes == tuple(groups)
+
+
+def test_an_own_set_of_two_classes_needs_no_scheme():
+    own = data.two_classes(toy(), "/somewhere/toy")
+    assert own.classes == ("a", "b") and torch.equal(own.labels, toy().labels)
+
+
+def test_an_own_set_of_more_classes_needs_a_scheme():
+    ten = toy((2,) * 10)
+    with pytest.raises(ValueError, match="toy has 10 classes: name a scheme that makes two"):
+        data.two_classes(ten, "toy")
+    split = {"first": list("abc"), "rest": list("defghij")}
+    assert data.two_classes(ten, "toy", split).labels.tolist() == [0] * 6 + [1] * 14
+
+
+def test_a_scheme_goes_before_that_of_the_row_and_before_two_classes():
+    digits = data.load("digits")
+    small = {"below five": list("01234"), "five or more": list("56789")}
+    assert data.two_classes(digits, "digits", small).classes == tuple(small)
+    swapped = {"b first": ["b"], "a second": ["a"]}
+    assert torch.equal(data.two_classes(toy(), "toy", swapped).labels, 1 - toy().labels)
+    with pytest.raises(ValueError, match="Fashion-MNIST has 10 classes: name a scheme"):
+        fashion = toy((2,) * 10)
+        fashion = data.DataSet("Fashion-MNIST", fashion.images, fashion.labels, fashion.classes)
+        data.two_classes(fashion, "fashion-mnist")
 
 
 # --- subsets

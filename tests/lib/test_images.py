@@ -1,6 +1,7 @@
 """Folders and archives of images, and the cache of decoded ones."""
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -130,7 +131,8 @@ def test_archive_and_unpacked_folder_are_the_same_set(tmp_path):
     unpacked = data.load("cifar10-jpeg", root=tmp_path / "b")
     assert packed.name == "CIFAR-10 (JPEG)" and packed.classes == ("airplane", "truck")
     assert torch.equal(packed.images, unpacked.images)
-    assert torch.equal(packed.labels, unpacked.labels) and packed.labels.tolist() == [0] * 3 + [1] * 3
+    assert torch.equal(packed.labels, unpacked.labels)
+    assert packed.labels.tolist() == [0] * 3 + [1] * 3
 
 
 def test_a_truncated_archive_is_named(tmp_path):
@@ -144,31 +146,64 @@ def test_a_truncated_archive_is_named(tmp_path):
 # --- the cache
 
 
-def test_the_cache_is_used_rebuilt_when_cut_and_left_when_files_change(folder, tmp_path, monkeypatch):
+def test_the_cache_is_used(folder, tmp_path, monkeypatch):
     first = data.load(str(folder))
-    [cached] = (tmp_path / "cache").iterdir()
+    assert len(list((tmp_path / "cache").iterdir())) == 1
     monkeypatch.setattr(images, "_decode", lambda *_: pytest.fail("decoded although cached"))
     assert torch.equal(data.load(str(folder)).images, first.images)
-    monkeypatch.undo()
-    monkeypatch.setenv("WWR_CACHE", str(tmp_path / "cache"))
+
+
+def test_a_damaged_cache_is_rebuilt(folder, tmp_path):
+    first = data.load(str(folder))
+    [cached] = (tmp_path / "cache").iterdir()
     whole = cached.read_bytes()
-    for damaged in (whole[:-40], b"", whole[:200] + b"\xff" * 40 + whole[240:]):
+    pixel = whole.index((first.images[0] * 255).round().byte().numpy().tobytes()) + 5
+    flipped = whole[:pixel] + bytes([whole[pixel] ^ 1]) + whole[pixel + 1 :]
+    header = whole[:200] + b"\xff" * 40 + whole[240:]
+    for damaged in (whole[:-40], whole[: len(whole) // 2], b"", header, flipped):
         cached.write_bytes(damaged)
         assert torch.equal(data.load(str(folder)).images, first.images)
         assert len(cached.read_bytes()) == len(whole)
+
+
+def test_the_cache_is_left_when_files_change(folder):
+    first = data.load(str(folder))
     draw(folder / "train" / "cat" / "0.png", 77)
     assert not torch.equal(data.load(str(folder)).images, first.images)
 
 
-def test_a_cache_that_cannot_be_written_is_a_warning_only(folder, tmp_path, monkeypatch):
-    (tmp_path / "file").touch()
-    monkeypatch.setenv("WWR_CACHE", str(tmp_path / "file" / "below"))
+def test_folders_that_differ_in_nothing_but_their_place_have_their_own_caches(tmp_path):
+    """The same names, sizes and times; one pixel is another."""
+    for place, value in (("one", 0), ("other", 255)):
+        for name in ("cat", "dog"):
+            path = tmp_path / place / "own" / "train" / name / "0.bmp"
+            path.parent.mkdir(parents=True)
+            Image.new("L", (4, 4), value).save(path)
+            os.utime(path, ns=(10**18, 10**18))
+    one, other = (data.load(str(tmp_path / place / "own")) for place in ("one", "other"))
+    assert one.images.max() == 0 and other.images.min() == 1
+
+
+@pytest.mark.parametrize("kind", ["a file in its way", "read-only"])
+def test_a_cache_that_cannot_be_written_is_a_warning_only(folder, tmp_path, monkeypatch, kind):
+    place = tmp_path / "there"
+    if kind == "read-only":
+
+        def denied(*_, **__):  # the tests may run as a user who can write everywhere
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(np, "savez", denied)
+    else:
+        place.touch()
+        place /= "below"
+    monkeypatch.setenv("WWR_CACHE", str(place))
     with pytest.warns(UserWarning, match="WWR_CACHE"):
         assert len(data.load(str(folder))) == 6
 
 
 def test_a_cache_on_a_full_disk_leaves_nothing_behind(folder, tmp_path, monkeypatch):
-    def full(*_, **__):
+    def full(path, **_):
+        path.write_bytes(b"the first half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(np, "savez", full)

@@ -299,6 +299,17 @@ def test_the_closed_forms_can_be_differentiated_twice():
 # --- models without a gradient path --------------------------------------------------------------
 
 
+def test_a_column_of_outputs_is_one_output_and_several_are_refused():
+    model = network((9, 7), homogeneous=False)
+    x, c = candidates(5)
+    parameters = list(model.parameters())
+    expected = stationarity_autograd(model, parameters, x, c)
+    found = stationarity_autograd(lambda x: model(x)[:, None], parameters, x, c)
+    assert found.shape == () and torch.equal(found, expected)
+    with pytest.raises(ValueError, match="of one output, whose sign is the label"):
+        stationarity_autograd(lambda x: torch.stack([model(x)] * 2, 1), parameters, x, c)
+
+
 def test_no_grad_is_noticed():
     layers = mlp_layers(network((9,)))
     forward, parameters = functional(layers, None)
@@ -474,7 +485,8 @@ def test_multipliers_satisfy_their_own_conditions(rows):
 
 def test_multipliers_keep_dtype():
     kernel = torch.eye(3) * 2
-    assert torch.equal(multipliers(kernel, torch.tensor([2.0, -4.0, 6.0])), torch.tensor([1.0, 0, 3]))
+    found = multipliers(kernel, torch.tensor([2.0, -4.0, 6.0]))
+    assert torch.equal(found, torch.tensor([1.0, 0, 3]))
 
 
 def test_a_zero_kernel_has_nothing_to_explain_by():

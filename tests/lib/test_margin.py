@@ -36,6 +36,14 @@ def test_margins_are_the_labelled_outputs(problem):
     assert torch.equal(margins(model, x, signs), model(x) * signs)
 
 
+def test_a_column_of_outputs_gives_the_same_margins_and_several_are_refused(problem):
+    model, x, signs = problem
+    column = margins(lambda x: model(x)[:, None], x, signs)
+    assert column.shape == (10,) and torch.equal(column, margins(model, x, signs))
+    with pytest.raises(ValueError, match=r"output is \[2\] an image; margins .* of one output"):
+        margins(lambda x: torch.stack([model(x)] * 2, 1), x, signs)
+
+
 @pytest.mark.parametrize("scale", [0.1, 5, 14, 30, 300])
 def test_log_loss_equals_the_naive_one_at_moderate_margins(scale):
     q = scale * torch.randn(50, generator=seeded(0), dtype=torch.float64)

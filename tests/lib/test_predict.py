@@ -6,7 +6,7 @@ from small_networks import CLASSIFIERS, Fussy, condition_of, easy, mixed, pictur
 from torch import Tensor, nn
 
 from lib import predict
-from lib.predict import watched
+from lib.predict import one_output, watched
 
 # --- logits --------------------------------------------------------------------------------------
 
@@ -36,6 +36,24 @@ def test_logits_are_float32_in_any_precision():
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2)).bfloat16()
     found = predict.logits(model, torch.rand(3, 1, 2, 2).bfloat16())
     assert found.dtype == torch.float32
+
+
+def test_one_output_is_flattened_and_several_are_refused():
+    outputs = torch.arange(3.0)
+    assert torch.equal(one_output(outputs), outputs)
+    assert torch.equal(one_output(outputs[:, None]), outputs)
+    assert one_output(torch.zeros(1, 1)).shape == (1,)
+    for shape in ((3, 2), (3, 0), (3, 1, 1), ()):
+        with pytest.raises(ValueError, match="of one output, whose sign is the label"):
+            one_output(torch.zeros(shape))
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_logits_and_features_of_any_number_of_outputs(outputs):
+    model, images = nn.Sequential(nn.Flatten(), nn.Linear(18, outputs)), pictures(7, 2, 3)
+    found, features = predict.logits_and_features(model, images)
+    assert found.shape == (7, outputs) and torch.equal(features, images.flatten(1))
+    assert torch.equal(predict.logits(model, images), found)
 
 
 # --- the watched classifier ----------------------------------------------------------------------

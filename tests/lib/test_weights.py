@@ -1,4 +1,4 @@
-"""Checkpoints of readers: what is loaded, what is refused, and that no code in them is run."""
+"""Weights on disk, and checkpoints of readers: what is loaded, and that no code in them is run."""
 
 import functools
 import pickle
@@ -9,7 +9,18 @@ import pytest
 import torch
 from torch import nn
 
-from lib.weights import load_checkpoint
+from lib.kkt import kkt_residual, mlp_layers
+from lib.margin import fit_margin, fit_margin_in_span, margins
+from lib.models import MLP
+from lib.reconstruction import eliminated_attack, kkt_attack
+from lib.weights import (
+    PLACES,
+    load_checkpoint,
+    load_weights,
+    mlp_from,
+    read_checkpoint,
+    save_weights,
+)
 
 
 def network(seed: int = 0) -> nn.Module:
@@ -29,10 +40,14 @@ def path(tmp_path) -> Path:
 
 PACKED = {
     "plain": lambda state: state,
-    "state_dict": lambda state: {"epoch": 3, "state_dict": state, "optimizer": {"lr": 0.1}},
-    "model": lambda state: {"model": state, "loss": [1.0, 0.5], "name": "mine"},
+    "with the optimizer": lambda state: {"state_dict": state, "optimizer": {"lr": 0.1}},
+    "with a name": lambda state: {"model": state, "loss": [1.0, 0.5], "name": "mine"},
+    **{name: lambda state, name=name: {"epoch": 3, name: state} for name in PLACES},
+    "nested": lambda state: {"model": {"state_dict": state}},
     "parallel": lambda state: {f"module.{name}": value for name, value in state.items()},
     "parallel inside": lambda state: {"model": PACKED["parallel"](state)},
+    "compiled": lambda state: {f"_orig_mod.{name}": value for name, value in state.items()},
+    "compiled and parallel": lambda state: PACKED["parallel"](PACKED["compiled"](state)),
     "float64": lambda state: {name: value.double() for name, value in state.items()},
     "ordered": OrderedDict,
 }
@@ -149,8 +164,146 @@ def test_a_changed_weight_is_damage(path):
         load_checkpoint(path, network())
 
 
+@pytest.mark.parametrize("part", ["all", "weights"])
+def test_no_flipped_bit_is_called_code_or_changes_a_weight(path, part):
+    trained = nn.Sequential(nn.Linear(3, 2))
+    torch.save(trained.state_dict(), path)
+    whole = path.read_bytes()
+    start = whole.index(trained[0].weight.detach().numpy().tobytes())
+    places = range(0, len(whole), 7) if part == "all" else range(start, start + 24)
+    damaged = 0
+    for place in places:
+        bit = 1 << place % 8
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ bit]) + whole[place + 1 :])
+        try:
+            found = load_checkpoint(path, nn.Sequential(nn.Linear(3, 2)))
+        except OSError as error:
+            damaged += "is damaged" in str(error)
+        else:  # a date, or padding
+            assert part == "all" and same(found, trained)
+    assert damaged > len(places) / 10 if part == "all" else damaged == len(places)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
+@pytest.mark.parametrize("name", ["3.weight", "1.running_var"])
+def test_values_that_are_not_finite_are_refused_by_name(path, name, value):
+    state = network().state_dict()
+    state[name].view(-1)[1] = value
+    torch.save({"model": state}, path)
+    before = network(1)
+    with pytest.raises(ValueError, match=f"has values in '{name}' that are not finite"):
+        load_checkpoint(path, before)
+    assert same(before, network(1))
+
+
 @pytest.mark.parametrize("content", [b"some text, no more\n", b"\x89PNG\r\n", b"PK\x03\x04"])
 def test_files_of_another_kind_are_named_damaged(path, content):
     path.write_bytes(content)
     with pytest.raises(OSError, match="mine.pt is damaged, or not what torch.save makes"):
         load_checkpoint(path, network())
+
+
+def test_a_checkpoint_is_read_without_a_module(path):
+    trained = network()
+    for kind in ("plain", "compiled and parallel", "nested"):
+        torch.save(PACKED[kind](trained.state_dict()), path)
+        found = read_checkpoint(path)
+        assert found.keys() == trained.state_dict().keys(), kind
+        assert all(torch.equal(found[name], trained.state_dict()[name]) for name in found)
+
+
+def test_a_network_of_torchvision_is_filled(path):
+    from torchvision.models import resnet18  # slow to import
+
+    trained, own = resnet18(num_classes=5), resnet18(num_classes=5)
+    torch.save({"net": PACKED["parallel"](trained.state_dict())}, path)
+    assert same(load_checkpoint(path, own), trained)
+
+
+# --- an MLP from its weights ---------------------------------------------------------------------
+
+
+def sequential(*widths: int, bias: bool = True) -> nn.Sequential:
+    torch.manual_seed(0)
+    pairs = [(nn.Linear(a, b, bias=bias), nn.ReLU()) for a, b in zip(widths, widths[1:])]
+    return nn.Sequential(nn.Flatten(), *[module for pair in pairs for module in pair][:-1])
+
+
+@pytest.mark.parametrize("widths", [(12, 1), (12, 7, 1), (12, 7, 5, 3)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_an_mlp_is_built_from_its_weights(widths, bias):
+    given = sequential(*widths, bias=bias)
+    found, images = mlp_from(given.state_dict()), torch.randn(5, 3, 2, 2)
+    assert [type(module) for module in found] == [type(module) for module in given]
+    assert torch.equal(found(images), given(images))
+    renamed = {f"body.fc{i}": v for i, v in enumerate(given.state_dict().values())}
+    with pytest.raises(ValueError, match="is not the next linear layer"):
+        mlp_from(renamed)
+
+
+def test_the_networks_of_chapter_7_are_mlps_too():
+    given, images = MLP(12, (7, 5), first_std=0.3), torch.randn(5, 3, 2, 2)
+    found = mlp_from(given.state_dict())
+    assert torch.allclose(found(images)[:, 0], given(images))
+
+
+@pytest.mark.parametrize(
+    ("state", "named"),
+    [
+        (network().state_dict(), "0 with .*weight.*2, 1, 3, 3"),
+        ({"a.weight": torch.zeros(4, 3), "b.weight": torch.zeros(1, 5)}, "b with"),
+        ({"a.weight": torch.zeros(4, 3), "a.bias": torch.zeros(3)}, "a with"),
+        ({"a.bias": torch.zeros(3)}, "a with"),
+        ({"a.weight": torch.zeros(4, 3), "scale": torch.zeros(1)}, "the only layer with"),
+        ({"weight": torch.zeros(4)}, "the only layer with"),
+    ],
+)
+def test_weights_that_form_no_mlp_are_refused(state, named):
+    with pytest.raises(ValueError, match=f"{named}.* is not the next linear layer of an MLP"):
+        mlp_from(state)
+
+
+@pytest.mark.parametrize("state", [{}, {"epoch": 3}])
+def test_what_is_no_state_dict_is_refused(state):
+    with pytest.raises(ValueError, match=r"is \{name: tensor\}, and not empty"):
+        mlp_from(state)
+
+
+def test_an_own_network_of_one_column_is_attacked_like_one_of_chapter_7(path):
+    """Output [n, 1] gives what the same network with output [n] gives."""
+    ours = MLP(12, (20, 10), first_std=0.3, generator=torch.Generator().manual_seed(0))
+    torch.save({"net": PACKED["compiled"](ours.state_dict())}, path)
+    own = mlp_from(read_checkpoint(path))
+    x = torch.randn(6, 12, generator=torch.Generator().manual_seed(1))
+    signs = torch.tensor([1.0, -1.0] * 3)
+    assert own(x).shape == (6, 1)
+    assert torch.equal(margins(own, x, signs), margins(ours, x, signs))
+    for fit in (fit_margin, fit_margin_in_span):
+        histories = [fit(net, x, signs, epochs=20) for net in (ours, own)]
+        assert histories[0] == histories[1]
+    assert kkt_residual(mlp_layers(own), x, signs)[0] == kkt_residual(mlp_layers(ours), x, signs)[0]
+    released = {"lr": 1e-3, "lr_multipliers": 1e-3, "sigma": 0.3, "alpha": 50.0, "lambda_min": 0.0}
+    for attack, settings in ((eliminated_attack, {"lr": 0.01, "rank": 6}), (kkt_attack, released)):
+        one, other = (attack(n, 4, (12,), iterations=3, seed=0, **settings) for n in (ours, own))
+        assert torch.equal(one.candidates, other.candidates)
+
+
+# --- weights of the book -------------------------------------------------------------------------
+
+
+def test_weights_come_back(tmp_path):
+    trained, own = network(0), network(1)
+    save_weights(tmp_path / "new" / "mine.safetensors", trained)
+    assert load_weights(tmp_path / "new" / "mine.safetensors", own) is own and same(own, trained)
+
+
+def test_weights_that_are_missing_cut_or_of_another_network_are_refused(tmp_path):
+    path = tmp_path / "mine.safetensors"
+    with pytest.raises(FileNotFoundError, match="There are no weights at"):
+        load_weights(path, network())
+    save_weights(path, network())
+    with pytest.raises(ValueError, match="do not fit this module"):
+        load_weights(path, nn.Linear(2, 2))
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(OSError, match="truncated or damaged"):
+        load_weights(path, network())
