@@ -34,7 +34,8 @@ from percent import (
 
 APPENDIX = "-appendix"
 MADE = "How this page was made"
-PIXELS_PER_INCH = 119  # so that a figure of the usual 5.2 inches is 620 pixels wide
+PIXELS_PER_INCH = 119  # the usual 5.2 inches are then 620 pixels wide
+WIDEST = 620
 GALLERY = "book/gallery"
 
 
@@ -244,7 +245,7 @@ def shown_width(suffix: str, content: bytes) -> int | None:
         (width,) = struct.unpack(">I", content[16:20])
         (per_metre,) = struct.unpack(">I", content[place + 4 : place + 8])
         inches = width / (per_metre * 0.0254)
-    return inches and round(inches * PIXELS_PER_INCH)
+    return inches and min(round(inches * PIXELS_PER_INCH), WIDEST)
 
 
 def take_dark(notebook: NotebookNode, folder: Path) -> None:

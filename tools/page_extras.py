@@ -19,10 +19,14 @@ from sphinx.environment.collectors.toctree import TocTreeCollector
 
 CHAPTER = re.compile(r"notebooks/0*([0-9]+)_")
 APPENDIX = "-appendix"
-PICTURE = re.compile(r'<img\b[^>]*\bsrc="(?P<source>[^"]*_images/[^"]+)"[^>]*>')
+PICTURE = re.compile(r'<img\b[^>]*\bsrc="(?P<source>[^"]*(?:_images|_static/dark)/[^"]+)"[^>]*>')
 FIGURE = re.compile(r'<figure\b[^>]*\bid="(?P<name>[^"]+)".*?</figure>', re.DOTALL)
-CARD = re.compile(r'<img\b[^>]*\bsd-card-img-top\b[^>]*\bsrc="[^"]*/(?P<name>[^"/]+)\.\w+"[^>]*>')
+# what Sphinx puts around a picture that has a width
+SCALED = re.compile(
+    r'<a class="reference internal image-reference" [^>]*>(?P<picture>(?:<img\b[^>]*>)+)\s*</a>'
+)
 CARD_CLASS = "sd-card-img-top"
+CARD = re.compile(rf'<img\b[^>]*\b{CARD_CLASS}\b[^>]*\bsrc="[^"]*/(?P<name>[^"/]+)\.\w+"[^>]*>')
 LIVE_CELLS = re.compile(
     r'<script type="text/x-thebe-config">.*?</script>|<script>kernelName = .*?</script>', re.DOTALL
 )
@@ -61,15 +65,18 @@ def before_figures(assign: Callable) -> Callable:
 
 def link_pictures(body: str) -> str:
     """Wrap each picture that is not in a link already, nor the image of a card."""
-    parts = re.split(r"(<a\b.*?</a>)", body, flags=re.DOTALL)
+    parts = re.split(r"(<a\b.*?</a>)", SCALED.sub(r"\g<picture>", body), flags=re.DOTALL)
     return "".join(part if part.startswith("<a") else PICTURE.sub(linked, part) for part in parts)
 
 
 def linked(picture: re.Match) -> str:
-    if CARD_CLASS in picture[0]:
-        return picture[0]
+    tag = picture[0]
+    if CARD_CLASS in tag:
+        return tag
+    # not the theme's own class, which would hide the caption beside the link, too
+    shown = next((f" on-{mode}" for mode in ("light", "dark") if f"only-{mode}" in tag), "")
     return (
-        f'<a class="full-size" href="{picture["source"]}" title="Open full size">{picture[0]}</a>'
+        f'<a class="full-size{shown}" href="{picture["source"]}" title="Open full size">{tag}</a>'
     )
 
 
