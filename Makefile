@@ -8,7 +8,7 @@ STAMP := $(VENV)/.installed
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python)
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 
-.PHONY: help book published serve test bench verify clean distclean
+.PHONY: help book published serve test bench verify chapter clean distclean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -21,20 +21,24 @@ published: $(STAMP)  ## build the site from the published results, without compu
 	$(BIN)/python tools/execute.py notebooks/*.py --profile laptop -p compute false
 	$(BIN)/python tools/site.py --profile laptop
 
-serve: $(STAMP)  ## show the last built site in a browser
-	@$(BIN)/python tools/serve.py
+serve: $(STAMP)  ## show the last built site at a local address; Ctrl-C ends it
+	@index=$$(ls -t _build/site/*/index.html 2>/dev/null | head -n 1); \
+	if test -z "$$index"; then echo "no site is built yet; run make book" >&2; exit 1; fi; \
+	$(BIN)/python -u -m http.server 0 --bind 127.0.0.1 --directory "$${index%/index.html}" 2>/dev/null
 
 test: $(STAMP)  ## run every test
 	$(BIN)/python -m pytest
 
 bench: $(STAMP)  ## measure speed against straightforward implementations
 	@for script in benchmarks/*.py; do \
-	  test -e "$$script" || { echo "there are no benchmarks yet"; exit 0; }; \
 	  echo "$(BIN)/python $$script"; $(BIN)/python "$$script" || exit 1; \
 	done
 
 verify: $(STAMP)  ## recompute a sample of the published results and compare
-	$(BIN)/python -m lib.sweep verify results
+	$(BIN)/python -m harness.verify results
+
+chapter: $(STAMP)  ## start a chapter: make chapter NAME=my_question FROM=07_kkt_reconstruction
+	@$(BIN)/python tools/new_chapter.py "$(NAME)" "$(FROM)"
 
 clean:  ## remove what was executed and built
 	rm -rf _build

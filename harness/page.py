@@ -175,13 +175,19 @@ def _made(results: Sequence[Result]) -> str:
 
 
 def verdicts(
-    study: Study, evidence: ModuleType, *, names: Sequence[str] | None = None, **runs: Any
+    study: Study,
+    evidence: ModuleType,
+    *,
+    name: str = "",
+    names: Sequence[str] | None = None,
+    **runs: Any,
 ) -> None:
     """Judge the claims of a chapter, show the verdicts and record them.
 
     evidence: a module with one function a claim, called by its id with `_` for `-`. A function
     gets those of `runs` that its parameters name, and returns {measure: one value a seed}, or
     {part: {measure: one value a seed}}; a claim without parts is then judged for each by itself.
+    name: of the table, by default tab-verdicts- and the first claim's id.
     names: the claims to judge, by default all that the module has.
     """
     claims = ledger.load(study.ledger)
@@ -200,7 +206,7 @@ def verdicts(
         ]),
         caption="Claims of this chapter, judged by thresholds that were written down before the "
         "runs.",
-        name=f"tab-verdicts-{found[0].id.lower()}",
+        name=name or f"tab-verdicts-{found[0].id.lower()}",
     )  # fmt: skip
     _evidence(found)
     record(

@@ -3,8 +3,12 @@
 import os
 import re
 import shutil
+import signal
 import subprocess
+import sys
 import tomllib
+import urllib.request
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -66,6 +70,9 @@ def test_constraints_pin_every_direct_requirement_within_its_bounds():
         assert line.specifier.contains(pinned[canonicalize_name(line.name)]), line
 
 
+TARGETS_WITH_PACKAGES = ["book", "published", "serve", "test", "bench", "verify", "chapter"]
+
+
 def targets() -> list[str]:
     phony = next(
         line
@@ -82,7 +89,7 @@ def test_help_is_the_default_and_lists_every_target():
     assert re.findall(r"^make (\w+)", shown, flags=re.MULTILINE) == targets()
 
 
-@pytest.mark.parametrize("target", ["book", "published", "serve", "test", "bench", "verify"])
+@pytest.mark.parametrize("target", TARGETS_WITH_PACKAGES)
 def test_every_target_sets_itself_up(tmp_path, target):
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(REPOSITORY / name, tmp_path)
@@ -94,6 +101,42 @@ def test_every_target_sets_itself_up(tmp_path, target):
         "No Python from 3.11 to 3.13 was found; install one, or name it"
         in result.stderr.splitlines()[0]
     )
+
+
+def make(folder: Path, *words: str) -> list[str]:
+    """A target of the Makefile in a folder, with the packages that the tests run with."""
+    shutil.copy(REPOSITORY / "Makefile", folder)
+    return [
+        "make",
+        "-C",
+        str(folder),
+        "-o",
+        ".venv/.installed",
+        f"BIN={Path(sys.executable).parent}",
+        *words,
+    ]
+
+
+def test_the_site_that_was_built_last_is_served(tmp_path):
+    for age, name in enumerate(("laptop", "quick", "paper")):
+        site = tmp_path / "_build" / "site" / name
+        site.mkdir(parents=True)
+        (site / "index.html").write_text(name)
+        os.utime(site / "index.html", (0, -abs(age - 1)))
+    with subprocess.Popen(
+        make(tmp_path, "serve"), stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as server:
+        try:
+            said = next(line for line in server.stdout if "http" in line)
+            address = re.search(r"http://127\.0\.0\.1:\d+/", said)[0]
+            assert urllib.request.urlopen(address).read() == b"quick"
+        finally:
+            os.killpg(server.pid, signal.SIGKILL)
+
+
+def test_without_a_site_serving_says_what_to_do(tmp_path):
+    result = subprocess.run(make(tmp_path, "serve"), capture_output=True, text=True)
+    assert result.returncode == 2 and "no site is built yet; run make book" in result.stderr
 
 
 def test_toc_lists_exactly_the_pages_and_chapters_there_are():
