@@ -8,8 +8,16 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 
-from chapters.network_inversion.design import FOUR, LEFT_OUT, TOLD
+from chapters.network_inversion.design import (
+    CE_ONLY,
+    EVERY_CLASS,
+    FOUR,
+    LEFT_OUT,
+    TOLD,
+    chosen_weights,
+)
 from chapters.network_inversion.reading import (
     Asked,
     along,
@@ -23,7 +31,7 @@ from chapters.network_inversion.reading import (
     sure,
 )
 from harness import figures
-from harness.results import Runs
+from harness.results import Result, Runs
 from harness.style import FAINT, MUTED, PALETTE, WIDTH, darker, style
 
 CERTAIN, DOUBTING = PALETTE[0], PALETTE[1]  # what the generator is asked for
@@ -56,7 +64,7 @@ def beside_real(
         blocks[d] = sorted(common)[:classes]
     first = ["real"] if any(d in real for d in shown) else []
     with style():
-        margin, gap, top = 0.85, 0.12, 0.24
+        margin, gap, top = 0.8, 0.12, 0.2
         cell = (WIDTH - margin - gap * (len(shown) - 1)) / (len(shown) * classes)
         cell = min(cell, 0.62)
         height = top + cell * len(first + labels)
@@ -64,7 +72,7 @@ def beside_real(
         fig = Figure(figsize=(max(width, WIDTH), height))
         for j, d in enumerate(shown):
             left = margin + j * (classes * cell + gap)
-            fig.text(left / fig.get_figwidth(), 1 - 0.02 / height, asked["vector-matrix"].title(d),
+            fig.text(left / fig.get_figwidth(), 1, asked["vector-matrix"].title(d),
                      fontsize=9, va="top")  # fmt: skip
             for i, label in enumerate(first + labels):
                 for k, c in enumerate(blocks[d]):
@@ -106,7 +114,7 @@ def live(samples, real: torch.Tensor, labels: torch.Tensor, *, draws: int = 3) -
     rows = {"real digits": torch.stack([real[labels == k][0] for k in range(classes)])}
     for i in range(draws):
         some = torch.stack([samples.images[samples.labels == k][i] for k in range(classes)])
-        rows[f"made, draw {i + 1}"] = (some + 1) / 2
+        rows[f"draw {i + 1}"] = (some + 1) / 2
     return figures.image_rows(rows, {"real digits": [str(k) for k in range(classes)]})
 
 
@@ -148,11 +156,12 @@ def _panels(rows: int, titles: Iterable[str], *, height: float) -> tuple[Figure,
     fig = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = fig.subplots(rows, len(titles), sharey=True, squeeze=False)
     for ax, title in zip(axes[0], titles):
-        ax.set_title(title, fontsize=10, loc="left")
+        ax.set_title(title.replace(" (", "\n("), fontsize=9, loc="left", linespacing=1.1)
     for ax in axes.flat:
         ax.grid(axis="y", visible=False)
         ax.tick_params(axis="y", length=0, labelsize=9)
         ax.tick_params(axis="x", labelsize=9)
+        ax.xaxis.set_major_locator(MaxNLocator(3))
     return fig, axes
 
 
@@ -191,17 +200,20 @@ def terms(asked: Asked) -> Figure | None:
     if not shown:
         return None
     measures = {"features, 1 − mean cosine": "intra", "pixels, standard deviation": "pixel_std"}
+    certain = ("no KL divergence", CE_ONLY)
     with style():
-        fig, axes = _panels(2, map(asked["label"].title, shown), height=3.7)
-        for row, (label, measure), colour in zip(axes, measures.items(), (CERTAIN, DOUBTING)):
+        fig, axes = _panels(2, map(asked["label"].title, shown), height=3.8)
+        for row, (label, measure) in zip(axes, measures.items()):
             for ax, d in zip(row, shown):
                 for y, name in enumerate(LEFT_OUT):
                     hollow = name not in matched(asked, [name], d)
+                    colour = CERTAIN if name in certain else DOUBTING
                     _dots(ax, y, per_seed(asked[name], measure, d).tolist(), colour, hollow=hollow)
                 ax.set_xlim(left=0)
             row[len(shown) // 2].set_xlabel(f"within a class: {label}", fontsize=10)
         axes[0, 0].set_yticks(range(len(LEFT_OUT)), list(LEFT_OUT))
         axes[0, 0].invert_yaxis()
+        _named_colours(fig, {"asked for certainty": CERTAIN, "asked for doubt": DOUBTING}, x=0.27)
     return fig
 
 
@@ -242,9 +254,9 @@ def unlike(asked: Asked) -> Figure | None:
     if not shown:
         return None
     panels = {
-        "it names the class": ("oracle_accuracy", "oracle_test_accuracy", None),
-        "KID to training images": ("kid", "test_kid", None),
-        "farther than a test image": ("nearest_auroc", None, 0.5),
+        "another network\nnames the class": ("oracle_accuracy", "oracle_test_accuracy", None),
+        "KID to the\ntraining images": ("kid", "test_kid", None),
+        "farther from them\nthan test images": ("nearest_auroc", None, 0.5),
     }
     kinds = {"vector-matrix, hot": (CERTAIN, 0.0), "vector-matrix": (DOUBTING, 0.22)}
     with style():
@@ -257,7 +269,8 @@ def unlike(asked: Asked) -> Figure | None:
                     _dots(ax, y + shift, per_seed(asked[name], measure, d).tolist(), colour)
             if level is not None:
                 ax.axvline(level, color=REAL, ls="--", lw=1, zorder=0)
-            ax.set_xlim(left=0 if measure != "kid" else -0.1)
+            if measure == "kid":
+                ax.set_xlim(left=-0.4)
         for ax in (axes[0, 0], axes[0, 2]):
             ax.set_xlim(-0.03, 1.05)
             ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
@@ -296,34 +309,38 @@ def in_numbers(
     if not shown:
         return None
     with style():
-        fig = Figure(figsize=(WIDTH, 1.15 + 0.25 * len(names)))
-        axes = fig.subplots(1, len(measures), sharey=True)
-        for ax, (title, (measure, form)) in zip(np.atleast_1d(axes), measures.items()):
+        lines = -(-len(measures) // 3)
+        fig = Figure(figsize=(WIDTH, lines * (0.85 + 0.23 * len(names)) + 0.3))
+        axes = fig.subplots(lines, 3, sharex=True, sharey=True, squeeze=False)
+        for ax, (title, (measure, form)) in zip(axes.flat, measures.items()):
             values = np.array([[mean(asked[n], measure, d) for d in shown] for n in names])
-            _cells(ax, values, form)
-            ax.set_title(title, fontsize=8, loc="left", linespacing=1.1)
-            ax.set_xticks(
-                [i + 0.5 for i in range(len(shown))],
-                [asked["label"].title(d).split(" (")[0] for d in shown],
-                rotation=60, ha="right", rotation_mode="anchor", fontsize=8,
-            )  # fmt: skip
-        first = np.atleast_1d(axes)[0]
-        first.set_yticks([i + 0.5 for i in range(len(names))], names, fontsize=8)
-        first.set_ylim(len(names), 0)
+            texts = np.vectorize(format)(values, form)
+            _cells(ax, values, texts, low=np.nanmin(values), high=np.nanmax(values))
+            ax.set_title(title, fontsize=9, loc="left", linespacing=1.1)
+        for ax in axes.flat[len(measures) :]:
+            ax.set_visible(False)
+        for ax in axes.flat:
+            ax.tick_params(length=0, labelbottom=True)
+            ax.set_xticks([i + 0.5 for i in range(len(shown))],
+                          [asked["label"].title(d).split(" (")[0] for d in shown], fontsize=7,
+                          rotation=20, ha="right", rotation_mode="anchor")  # fmt: skip
+        axes[0, 0].set_yticks([i + 0.5 for i in range(len(names))], names)
+        axes[0, 0].set_ylim(len(names), 0)
+        for ax in axes[:, 0]:
+            ax.tick_params(axis="y", labelsize=8)
         fig.tight_layout(w_pad=0.4)
     return fig
 
 
-def _cells(ax: Axes, values: np.ndarray, form: str) -> None:
-    """A table [rows, columns] whose cells are coloured from the lowest value to the highest."""
-    low, high = np.nanmin(values), np.nanmax(values)
+def _cells(ax: Axes, values: np.ndarray, texts: np.ndarray, *, low: float, high: float) -> None:
+    """A table [rows, columns] of texts; colours from the value `low` to `high`."""
     shades = colormaps["Blues"]
     for (i, j), value in np.ndenumerate(values):
         if not np.isfinite(value):
             continue
         share = (value - low) / (high - low) if high > low else 0.0
         ax.add_patch(Rectangle((j, i), 0.96, 0.96, facecolor=shades(0.1 + 0.7 * share), lw=0))
-        ax.text(j + 0.48, i + 0.5, format(value, form), ha="center", va="center", fontsize=7,
+        ax.text(j + 0.48, i + 0.5, texts[i, j], ha="center", va="center", fontsize=8,
                 color=ON_DARK_CELLS if share > 0.6 else ON_PALE_CELLS)  # fmt: skip
     ax.set_xlim(0, values.shape[1])
     ax.grid(False)
@@ -333,16 +350,43 @@ def _cells(ax: Axes, values: np.ndarray, form: str) -> None:
 
 @figures.needs_runs
 def tried_weights(tried: Runs) -> Figure | None:
-    """Vendi score over the weights of the loss that were tried."""
-    table = measured(tried).frame()
-    if table.empty:
+    """Vendi score of the weights that were tried; in brackets those that the rule refuses."""
+    runs = measured(tried)
+    if not runs:
         return None
-    table["setting"] = [f"δ = {v:g}" for v in table["orthogonality"]]
-    table["at α"] = [f"α = {v:g}, β = 1" for v in table["kl"]]
-    return figures.heat(
-        table, "cosine", "setting", "vendi", "at α", label_x="γ, weight of the cosine term",
-        format=".1f",
-    )  # fmt: skip
+    chosen, alphas = chosen_weights(tried), sorted(runs.of("kl"))
+    gammas, deltas = sorted(runs.of("cosine")), sorted(runs.of("orthogonality"))
+    with style():
+        fig = Figure(figsize=(WIDTH, 0.85 + 0.28 * len(deltas)))
+        axes = fig.subplots(1, len(alphas), sharey=True, squeeze=False)[0]
+        for ax, alpha in zip(axes, alphas):
+            cells = [
+                [list(runs.where(kl=alpha, cosine=g, orthogonality=d)) for g in gammas]
+                for d in deltas
+            ]
+            values = np.array([[_mean_of(c, "vendi") for c in row] for row in cells])
+            texts = np.array([[_score(c) for c in row] for row in cells])
+            _cells(ax, values, texts, low=1.0, high=max(r["vendi"] for r in runs))
+            if alpha == chosen["kl"] and chosen["cosine"] in gammas:
+                place = gammas.index(chosen["cosine"]), deltas.index(chosen["orthogonality"])
+                ax.add_patch(Rectangle(place, 0.96, 0.96, fill=False, ec=DOUBTING, lw=2.5))
+            ax.set_title(f"α = {alpha:g}, β = 1", fontsize=10, loc="left")
+            ax.set_xticks([i + 0.5 for i in range(len(gammas))], [f"γ = {g:g}" for g in gammas])
+            ax.tick_params(labelsize=9)
+        axes[0].set_yticks([i + 0.5 for i in range(len(deltas))], [f"δ = {d:g}" for d in deltas])
+        axes[0].set_ylim(len(deltas), 0)
+        fig.tight_layout()
+    return fig
+
+
+def _mean_of(runs: Sequence[Result], measure: str) -> float:
+    return float(np.mean([r[measure] for r in runs])) if runs else float("nan")
+
+
+def _score(runs: Sequence[Result]) -> str:
+    """The Vendi score, in brackets if some class falls short of the rule's accuracy."""
+    kept = _mean_of(runs, "worst_class_accuracy") >= EVERY_CLASS
+    return f"{_mean_of(runs, 'vendi'):.1f}" if kept else f"({_mean_of(runs, 'vendi'):.1f})"
 
 
 def steps(asked: Asked) -> Figure | None:
@@ -362,15 +406,15 @@ def by_cosine(asked: Asked) -> Figure | None:
     if table.empty:
         return None
     weights = sorted(table["cosine"].unique())
-    shown = {"intra": "diversity within classes", "inter": "between classes",
-             "inversion_accuracy": "inversion accuracy"}  # fmt: skip
+    shown = {"intra": "within classes", "inter": "between classes",
+             "inversion_accuracy": "accuracy"}  # fmt: skip
     long = table.melt(
         ["cosine", "data set", "seed"], list(shown), var_name="what", value_name="value"
     )
     long = long.assign(what=long["what"].map(shown), place=long["cosine"].map(weights.index))
     fig = figures.panels(
         long, "place", "value", "what", "data set", columns=3, height=2.0,
-        label_x="γ, weight of the cosine term", label_y="1 − mean cosine, and accuracy",
+        label_x="γ, weight of the cosine term", label_y="diversity (1 − mean cosine), inversion accuracy",
     )  # fmt: skip
     for ax in fig.axes:
         ax.set_xticks(range(len(weights)), [f"{v:g}" for v in weights])

@@ -99,16 +99,10 @@ def steepest_step(result: Result) -> float:
 
 
 def sure(values: Sequence[float]) -> Interval:
-    """Mean over seeds with its 95 % interval; NaN without seeds, which no sentence passes."""
-    if not len(values):
-        return Interval(float("nan"), float("nan"), float("nan"))
+    """Mean over seeds with its 95 % interval, which is NaN, and carries nothing, below two seeds."""
+    if len(values) < 2:
+        return Interval(values[0] if len(values) else float("nan"), float("nan"), float("nan"))
     return paired_bootstrap(values, [0.0] * len(values))
-
-
-def sure_everywhere(by_dataset: Mapping[str, Sequence[float]]) -> Interval | None:
-    """The interval that lies lowest: what it carries holds on every data set; None without any."""
-    found = [sure(values) for values in by_dataset.values()]
-    return min(found, key=lambda interval: interval.low, default=sure([]))
 
 
 # --- tables -------------------------------------------------------------------------------------
