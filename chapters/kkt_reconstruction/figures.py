@@ -27,23 +27,22 @@ def pairs(attacked: Runs, columns: int = 8, lines: int = 1) -> Figure:
     The pairs with the highest SSIM, `columns` a line; numbers are correlations.
     """
     firsts = [attacked.where(dataset=dataset)[0] for dataset in attacked.of("dataset")]
-    margin, letters, gap = 0.85, 0.2, 0.03  # inches
+    margin, letters, gap = 1.0, 0.2, 0.03  # inches
     cell = (WIDTH - margin) / columns
     rows = [
         (run, start)
         for run in firsts
         for start in range(0, min(columns * lines, len(run["shown_ncc"])), columns)
     ]
-    height = len(rows) * (2 * cell + letters + 0.06) + letters * len(firsts)
+    height = len(rows) * (2 * cell + letters + 0.06)
     with style():
         fig = Figure(figsize=(WIDTH, height))
         y = height
         for run, start in rows:
-            if start == 0:
-                y -= letters
-                title = attacked.title(run.parameters["dataset"])
-                fig.text(0, (y + 0.03) / height, title, fontsize=10, va="bottom")
             y -= letters
+            if start == 0:
+                title = attacked.title(run.parameters["dataset"])
+                fig.text(0, (y + 0.03) / height, title, fontsize=8.5, va="bottom")
             for image, name, numbers in (
                 ("shown_reconstructions", "from the\nweights", run["shown_ncc"]),
                 ("shown_images", "training\nimage", None),
@@ -103,7 +102,7 @@ def calibration(attacked: Runs) -> Figure:
 def found(attacked: Runs) -> Figure:
     """Share of training images found by each attack, a panel a data set; one dot a seed."""
     methods = [m for m in reversed(reading.NAMES) if m in attacked.of("method")]
-    protocols = {"constant": (PALETTE[1], 0.14, "o"), "loss-scaled": (PALETTE[0], -0.14, "D")}
+    protocols = {"constant": (MUTED, 0.14, "o"), "loss-scaled": (PALETTE[2], -0.14, "D")}
     datasets = attacked.of("dataset")
     with style():
         fig = Figure(figsize=(WIDTH, 0.9 + 0.34 * len(methods)), layout="constrained")
@@ -152,29 +151,22 @@ def margins(attacked: Runs, score: str = "best_ncc") -> Figure:
 @needs_runs
 def capacity(sized: Runs) -> Figure:
     """Share of training images found against their number; a dot a seed, a line the means."""
+    datasets = sized.of("dataset")
     with style():
-        fig = Figure(figsize=(WIDTH, 2.4), layout="constrained")
-        ax = fig.subplots()
-        for dataset, colour, marker in zip(sized.of("dataset"), PALETTE, "os^Dv"):
-            runs = sized.where(dataset=dataset)
-            n, share = np.array(runs.frame()["n"]), np.array(runs.values("tpr_at_1_percent"))
-            sizes = np.unique(n)
-            means = [share[n == size].mean() for size in sizes]
-            ax.plot(n, share, marker, color=colour, ms=4.5, alpha=0.5, mew=0)
-            ax.plot(sizes, means, "-", color=colour)
-            shift, alignment = ((0, 7), "bottom") if marker == "o" else ((0, -7), "top")
-            ax.annotate(
-                sized.title(dataset), (sizes[0], means[0]), xytext=shift, va=alignment, fontsize=10,
-                textcoords="offset points", color=darker(colour),
-            )  # fmt: skip
-        ax.axhline(0.01, color=MUTED, ls="--", lw=1)
-        ax.annotate(
-            "chance", (1, 0.01), xycoords=("axes fraction", "data"), xytext=(0, 3), ha="right",
-            textcoords="offset points", fontsize=9,
-        )  # fmt: skip
-        ax.set(xlabel="training images n", ylim=(0, 1.12), xticks=sorted(sized.of("n")))
-        ax.set_yticks([0, 0.5, 1])
-        ax.set_title("share of training images found", fontsize=10, loc="left")
+        fig = Figure(figsize=(WIDTH, 2.2), layout="constrained")
+        panels = fig.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
+        for ax, dataset in zip(panels, datasets):
+            frame = sized.where(dataset=dataset).frame()
+            means = frame.groupby("n")["tpr_at_1_percent"].mean()
+            ax.plot(means.index, means, color=TRAINED)
+            ax.plot(
+                frame["n"], frame["tpr_at_1_percent"], "o", color=TRAINED, ms=4.5, alpha=0.5, mew=0
+            )
+            ax.axhline(0.01, color=MUTED, ls="--", lw=1)
+            ax.set(ylim=(-0.02, 1.02), yticks=[0, 0.5, 1], xticks=means.index)
+            ax.set_title(sized.title(dataset), fontsize=10, loc="left")
+        fig.supxlabel("training images n; dashed: by chance", fontsize=10)
+        fig.supylabel("share found", fontsize=10)
     return fig
 
 
@@ -223,16 +215,15 @@ def spectrum(trained: Runs) -> Figure:
             ax.axhline(runs[0]["noise_edge"], color=MUTED, ls="--", lw=1)
             ax.axvline(n, color=MUTED, ls=":", lw=1)
             ax.annotate(
-                f"n = {n}", (n, 1), xycoords=("data", "axes fraction"), xytext=(4, -4),
-                textcoords="offset points", fontsize=9, va="top",
+                f"n = {n}\n{reading.ranks(runs)}\nabove noise", (n, 1), fontsize=9, va="top",
+                xycoords=("data", "axes fraction"), xytext=(4, -2), textcoords="offset points",
             )  # fmt: skip
             ax.annotate(
-                "edge of the noise", (0.02, runs[0]["noise_edge"]), fontsize=9, va="bottom",
+                "noise edge", (1, runs[0]["noise_edge"]), fontsize=9, ha="right", va="bottom",
                 xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points",
             )  # fmt: skip
             ax.set(yscale="log")
-            title = f"{trained.title(dataset)}: {reading.ranks(runs)} above the noise"
-            ax.set_title(title, fontsize=9 if len(datasets) > 1 else 10, loc="left")
+            ax.set_title(trained.title(dataset), fontsize=10, loc="left")
         fig.supxlabel("index", fontsize=10)
         fig.supylabel("singular value of W₁", fontsize=10)
     return fig
@@ -267,7 +258,7 @@ def circle(circles: Runs) -> Figure:
         bound = np.abs(field).max() / 3
         fig.axes[1].imshow(
             field, origin="lower", extent=(-1.5, 1.5, -1.5, 1.5), cmap="RdBu", vmin=-bound,
-            vmax=bound, interpolation="bilinear", zorder=0,
+            vmax=bound, interpolation="bilinear", alpha=0.5, zorder=0,
         )  # fmt: skip
         fig.tight_layout()
     return fig
