@@ -131,7 +131,7 @@ planted_digits = patch.plant(digits.images, digits.labels)
 # %%
 first = torch.stack([(digits.labels == k).nonzero()[0, 0] for k in range(10)])
 page.show(
-    image_rows({"as it is": digits.images[first], "planted": planted_digits[first]}),
+    image_rows({"digits": digits.images[first], "planted": planted_digits[first]}),
     alt="Ten handwritten digits in a row; below, the same digits with a white square, each at "
     "another place along the border.",
     caption="One of scikit-learn's digits of each class, and the same with its patch.",

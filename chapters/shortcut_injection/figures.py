@@ -16,8 +16,10 @@ from chapters.shortcut_injection.reading import (
     ARCHITECTURES,
     along,
     cells,
+    from_to,
     mean,
     paired,
+    spread,
     without_diverged,
 )
 from harness.figures import image_rows, needs_runs
@@ -87,7 +89,7 @@ def _points_lost(planted: Runs, control: Runs) -> str:
     lost = [points for points in lost if math.isfinite(points)]
     if not lost:
         return "Accuracy with the patch and without"
-    return f"Accuracy without a patch falls by {min(lost):.0f} to {max(lost):.0f} points"
+    return f"Accuracy without a patch falls by {from_to(lost, '.0f')} points"
 
 
 @_runs_figure
@@ -107,10 +109,9 @@ def believed(planted: Runs) -> Figure:
             ax.text(0.03, y, f"{shares[0]:.0%}", va="center", fontsize=9, color="black")
     _rows_of_architectures(axes)
     fig.supxlabel("share of test images with a wrong patch", fontsize=10)
-    low, high = _ends(planted, "follows_patch")
     _titled(
         fig,
-        f"{low:.0%} to {high:.0%} of wrong patches are believed",
+        f"{spread(planted, 'follows_patch')} of wrong patches are believed",
         {"■ the patch": darker(PATCH), "■ the object": darker(OBJECT), "■ neither": MUTED},
     )
     return fig
@@ -223,10 +224,9 @@ def training_long(prolonged: Runs) -> Figure:
     axes[0][0].set(xscale="log", ylim=(0, 1.04), yticks=[0, 0.5, 1])
     axes[0][0].xaxis.set_major_formatter("{x:g}")
     fig.supxlabel("epoch", fontsize=10)
-    low, high = _ends(prolonged, "epochs_to_shortcut")
     _titled(
         fig,
-        f"The patch is learned after {low:.1f} to {high:.0f} epochs",
+        f"The patch is learned after {spread(prolonged, 'epochs_to_shortcut', '.2g')} epochs",
         {"accuracy with the patch": darker(PATCH), "without it": darker(OBJECT)},
     )
     return fig
@@ -310,8 +310,7 @@ def visibility(faint: Runs) -> Figure:
     fig.supxlabel("share of wrong patches that a CNN believes", fontsize=10)
     size, brightness = looks[0]
     faintest = faint.where(patch_size=size, colour=[[brightness]])
-    low, high = _ends(faintest, "follows_patch")
-    _titled(fig, f"{_look(*looks[0])}: {low:.0%} to {high:.0%} are believed", {})
+    _titled(fig, f"{_look(*looks[0])}: {spread(faintest, 'follows_patch')} are believed", {})
     return fig
 
 
@@ -359,9 +358,3 @@ def _titled(fig: Figure, finding: str, key: Mapping[str, object]) -> None:
 def _ink(colour) -> object:
     """A colour for letters."""
     return colour if colour == INK else darker(colour)
-
-
-def _ends(runs: Runs, measure: str) -> tuple[float, float]:
-    """The smallest and the largest mean of a network on a data set."""
-    means = [mean(own, measure) for own in cells(runs).values()]
-    return min(means), max(means)

@@ -10,7 +10,7 @@ import pandas as pd
 
 from harness.results import Result, Runs
 from harness.statistics import Interval, bootstrap
-from harness.sweep import grid
+from harness.sweep import grid, named
 
 ARCHITECTURES = ("MLP", "CNN", "ViT")
 SEEDS_FOR_AN_INTERVAL = 3
@@ -21,6 +21,7 @@ SEEDS_FOR_AN_INTERVAL = 3
 def tuned(runs: Sequence[Result]) -> dict[tuple[str, str], float]:
     """{(data set, architecture): learning rate} with the best mean validation accuracy.
 
+    A data set is called as in the parameters of its runs: a folder by its name and content.
     Diverged runs are left out; of equals the smaller rate is taken.
     """
     scores: dict[tuple[str, str], dict[float, list[float]]] = {}
@@ -53,11 +54,11 @@ def tuned_runs(
         run
         for dataset, epochs in lengths.items()
         for architecture in architectures
-        if (dataset, architecture.split()[0]) in best
+        if (cell := (named(dataset), architecture.split()[0])) in best
         for run in grid(
             dataset=dataset,
             architecture=architecture,
-            lr=best[dataset, architecture.split()[0]],
+            lr=best[cell],
             epochs=max(1, int(times * epochs)),
             **axes,
         )
@@ -110,10 +111,11 @@ def percent(runs: Runs, measure: str, **where: Any) -> str:
 def spread(runs: Runs, measure: str, form: str = ".0%", **where: Any) -> str:
     """The smallest and the largest mean of architectures and data sets: "14% to 62%"."""
     here = cells(converged(runs).where(**where))
-    return _from_to([mean(own, measure) for own in here.values()], form)
+    return from_to([mean(own, measure) for own in here.values()], form)
 
 
-def _from_to(values: Sequence[float], form: str) -> str:
+def from_to(values: Sequence[float], form: str) -> str:
+    """The smallest and the largest value, or the one that both are in this format."""
     if not values:
         return "–"
     low, high = format(min(values), form), format(max(values), form)
@@ -122,7 +124,7 @@ def _from_to(values: Sequence[float], form: str) -> str:
 
 def spread_of_sets(runs: Runs, measure: str, form: str = ".0%") -> str:
     """The smallest and the largest mean of the data sets: "98.9% to 100.0%"."""
-    return _from_to([mean(runs, measure, dataset=d) for d in runs.of("dataset")], form)
+    return from_to([mean(runs, measure, dataset=d) for d in runs.of("dataset")], form)
 
 
 def by_architecture(runs: Runs, measure: str, form: str = ".0%", **where: Any) -> str:

@@ -1,4 +1,4 @@
-"""The runs of chapters 1 and 2: their parts by hand, and whole runs on digits."""
+"""The runs of chapters 1 and 2: their parts by hand, whole runs on digits, a folder of images."""
 
 import functools
 import json
@@ -8,11 +8,17 @@ import os
 import numpy as np
 import pytest
 import torch
+from matplotlib.figure import Figure
+from PIL import Image
 from torch import Tensor, nn
 
-from experiments import shortcut_learning as chapter
-from lib import data, models, shortcuts, train
-from lib.results import split_values
+from chapters import shared
+from chapters.shortcut_injection import design, evidence, figures, reading
+from chapters.shortcut_injection import runs as chapter
+from harness import ledger
+from harness.page import judged
+from harness.store import split_values
+from lib import data, models, predict, shortcuts, train
 
 needs_real = pytest.mark.skipif(
     not os.environ.get("WWR_DATA"), reason="WWR_DATA names no folder with the real sets"
@@ -194,16 +200,15 @@ SHAPES = [(1, 20), (1, 28), (3, 32)]
 @pytest.mark.parametrize("name", ["MLP matched", "CNN matched"])
 def test_a_matched_architecture_has_the_parameters_of_the_vit_within_a_tenth(name, channels, size):
     counts = [
-        models.count_parameters(chapter.ARCHITECTURES[key](channels, size, 10, seeded(0)))
+        models.count_parameters(shared.NETWORKS[key](channels, size, 10, seeded(0)))
         for key in (name, "ViT")
     ]
     assert counts[0] == pytest.approx(counts[1], rel=0.1)
 
 
-@pytest.mark.parametrize("name", chapter.ARCHITECTURES)
+@pytest.mark.parametrize("name", [name for name in shared.NETWORKS if "regular" not in name])
 def test_an_architecture_is_built_from_its_seed(name):
-    build = chapter.ARCHITECTURES[name]
-    assert name.split()[0] in ("MLP", "CNN", "ViT")
+    build = shared.NETWORKS[name]
     x = torch.rand(2, 3, 20, 20, generator=seeded(1))
     first, again, other = (build(3, 20, 7, seeded(s))(x) for s in (3, 3, 4))
     assert first.shape == (2, 7)
@@ -430,7 +435,7 @@ def test_only_networks_that_see_positions_tell_patches_apart_on_a_blank_image(
     run(architecture, lr=5e-3)
     patch = shortcuts.Patch.on_border(10, 20, 20)
     blank = patch.plant(torch.zeros(10, 1, 20, 20), torch.arange(10))
-    logits = shortcuts.logits(trainings[0]["network"], chapter.normalised(blank))
+    logits = predict.logits(trainings[0]["network"], chapter.normalised(blank))
     differ = (logits - logits[:1]).abs().max() / logits.abs().max()
     blind = architecture in ("CNN average circular", "ViT no positions")
     assert differ < 1e-4 if blind else differ > 0.02
@@ -542,3 +547,58 @@ def test_planting_in_place_is_noticed(monkeypatch):
         lambda self, images, which: images.copy_(plant(self, images, which)),
     )
     assert chapter.patch_alone("digits", 100, 0)["clean_changed"] > 0
+
+
+# --- a folder of one's own images ----------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def two_class_folder(tmp_path_factory) -> str:
+    """train/ and test/ with discs and rings of 20 x 20 pixels in three colours."""
+    folder = tmp_path_factory.mktemp("own") / "shapes"
+    random = np.random.RandomState(0)
+    far = np.hypot(*np.mgrid[-9.5:10, -9.5:10])
+    for split, count in (("train", 60), ("test", 20)):
+        for name, inner in (("disc", 0), ("ring", 4)):
+            place = folder / split / name
+            place.mkdir(parents=True)
+            for k in range(count):
+                shape = (far < 6.5) & (far >= inner)
+                pixels = shape[..., None] * random.uniform(90, 250, 3) + random.uniform(0, 40, (20, 20, 3))
+                Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(place / f"{k}.png")
+    return str(folder)
+
+
+def test_a_folder_of_two_classes_goes_through_the_chapter(two_class_folder, tmp_path):
+    study = shared.open_study(tmp_path, [two_class_folder])
+    training = {"n": 80, "precision": "float32"}
+    lengths = {two_class_folder: 2}
+    tuning = study(
+        chapter.reliance, design.tuning(lengths, seeds=[0], rates=[1e-3], **training)
+    )
+    best = reading.tuned(tuning)
+    asked = study.groups(
+        chapter.reliance,
+        design.questions(
+            best, lengths, seeds=[10], prolonged=2, correlations=[0.5, 1.0], looks=[[1, 1.0]],
+            fewer_seeds=[10], **training,
+        ),
+    )  # fmt: skip
+    portraits = study(chapter.portrait, design.portraits(best, lengths, seed=10, **training))
+    alone = study(chapter.patch_alone, dataset=[two_class_folder], n=80, seed=[10])
+    assert {result.status for result in study.results} == {"computed"}
+    assert portraits[0]["images_clean"].shape == (2, 3, 20, 20)
+    drawn = [
+        figures.accuracy_without(asked["planted"], asked["control"]),
+        figures.believed(asked["planted"]),
+        figures.planted_examples(portraits.where(architecture="CNN")),
+        figures.answers(portraits),
+        figures.saliency(portraits),
+        figures.training_long(asked["prolonged"]),
+        figures.reliability(asked["unreliable"]),
+        figures.visibility(asked["faint"]),
+    ]
+    assert all(isinstance(fig, Figure) for fig in drawn)
+    assert drawn[0].axes[0].get_title(loc="left").startswith("shapes")
+    found = judged(ledger.load("claims"), evidence, alone=alone, **asked)
+    assert [verdict.id for verdict in found][:2] == ["S01", "S02"]
