@@ -120,7 +120,7 @@ networks = {
 }
 sizes = {name: models.count_parameters(network) for name, network in networks.items()}
 
-# %%
+# %% tags=["remove-input"]
 page.say(
     "On images of 28 × 28 pixels they have "
     + ", ".join(f"{count:,} parameters ({name})" for name, count in sizes.items())
@@ -144,7 +144,7 @@ page.table(
     formats={"gap": str},
 )
 
-# %%
+# %% tags=["remove-input"]
 page.say(reading.consistency(fooled, evidence.S09(fooled)))
 
 # %% [markdown]
@@ -183,7 +183,7 @@ page.show(
     name="fig-rates-epochs",
 )
 
-# %%
+# %% tags=["remove-input"]
 page.say(reading.rising(trends, paced))
 
 # %% [markdown]
@@ -223,7 +223,7 @@ page.show(
     name="fig-belief",
 )
 
-# %%
+# %% tags=["remove-input"]
 page.say(reading.whom_it_believes(fooled, asked["ablated"]))
 
 # %% [markdown]
@@ -256,7 +256,7 @@ page.verdicts(study, evidence, **asked, trends=trends, survives=survives)
 # intensity instead of place and ViTs without positions, and finds CNNs "more reserved" *at lower
 # learning rates*.
 
-# %%
+# %% tags=["remove-input"]
 page.say(reading.two_versions(fooled, measured))
 
 # %% [markdown]
@@ -328,6 +328,9 @@ page.show(
     caption="Epochs to convergence (S12). Runs that did not get there are left out.",
     name="fig-convergence",
 )
+
+# %% [markdown] tags=["appendix"]
+# The rank correlations behind S11 and S12, by cell of architecture and data set.
 
 # %% tags=["appendix"]
 page.table(
