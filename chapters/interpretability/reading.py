@@ -1,0 +1,205 @@
+"""Chapter 4: from runs to values by seed that its figures, claims and sentences share."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import spearmanr
+
+from harness.results import Result, Runs
+from harness.statistics import Interval, paired_bootstrap
+
+Reduce = Callable[[Any], float]
+
+# Ways of telling the generator its label, by chapter 3's names, with and without a coin.
+COIN = {
+    "matrix": "matrix, row or column",
+    "vector-matrix": "vector-matrix, row or column",
+}
+ASKED = ("by cosine", *(name for pair in COIN.items() for name in pair))  # of chapter 3
+SCORES = {  # what tells inverted from test images: the measure
+    "length of the feature vector": "auroc_norm",
+    "low confidence": "auroc_confidence",
+    "units that fire": "auroc_units",
+    "left unexplained": "auroc_reconstruction",
+    "at equal length: units that fire": "auroc_units_direction",
+    "at equal length: left unexplained": "auroc_reconstruction_direction",
+}
+CLUSTERS = {  # where clusters are counted: the measure
+    "in the features": "clusters_in_features",
+    "map, perplexity 5": "clusters_in_tsne_5",
+    "map, perplexity 30": "clusters_in_tsne_30",
+    "map, perplexity 100": "clusters_in_tsne_100",
+}
+PROBES = {"from the units": "probe_codes", "from the features": "probe_features"}
+
+# --- values by seed -----------------------------------------------------------------------------
+
+
+def measured(runs: Runs) -> Runs:
+    """Those of chapter 3 whose generator did not diverge, and was obeyed by some class."""
+    return runs.filter(lambda result: "clusters" in result.scalars)
+
+
+def per_seed(runs: Runs, measure: str, dataset: str, reduce: Reduce = float) -> list[float]:
+    """One measure on one data set, by seed in order; reduce: of what a run has, to a number."""
+    own = sorted(runs.where(dataset=dataset), key=lambda result: result.parameters["seed"])
+    return [reduce(result[measure]) for result in own]
+
+
+def mean(runs: Runs, measure: str, dataset: str, reduce: Reduce = float) -> float:
+    """Mean over the seeds; NaN where there is none."""
+    return _mean(per_seed(runs, measure, dataset, reduce))
+
+
+def _mean(values: Sequence[float]) -> float:
+    return float(np.mean(values)) if len(values) else float("nan")
+
+
+def _by_seed(runs: Runs, dataset: str, measure: str, reduce: Reduce) -> pd.Series:
+    own = runs.where(dataset=dataset)
+    return pd.Series({r.parameters["seed"]: reduce(r[measure]) for r in own}, dtype=float)
+
+
+def spread(runs: Runs, measure: str, form: str, reduce: Reduce = float) -> str:
+    """The lowest and the highest mean of a data set, in words: "0.73 to 0.99"."""
+    ends = [mean(runs, measure, d, reduce) for d in runs.of("dataset")]
+    shown = [format(end, form) for end in (min(ends), max(ends))] if ends else ["–"]
+    return " to ".join(dict.fromkeys(shown))
+
+
+def _lowest(gaps: Iterable[pd.Series]) -> Interval:
+    """The interval of the mean gap that lies lowest; NaN, which carries no sentence, without any."""
+    found = [paired_bootstrap(gap, [0.0] * len(gap)) for gap in gaps if len(gap)]
+    nothing = Interval(float("nan"), float("nan"), float("nan"))
+    return min(found, key=lambda interval: interval.low, default=nothing)
+
+
+def above_everywhere(looked: Runs, first: str, second: str, reduce: Reduce = float) -> Interval:
+    """Of first − second over seeds, on the data set where its interval lies lowest.
+
+    What it carries holds on every data set.
+    """
+    return _lowest(
+        _by_seed(looked, d, first, reduce) - _by_seed(looked, d, second, reduce)
+        for d in looked.of("dataset")
+    )
+
+
+def more_with_two(tossed: Runs, plain: Runs) -> Interval:
+    """The same for classes with two clusters, on the seeds that both have."""
+    tossed, plain = measured(tossed), measured(plain)
+    return _lowest(
+        (
+            _by_seed(tossed, d, "clusters", with_two) - _by_seed(plain, d, "clusters", with_two)
+        ).dropna()
+        for d in tossed.of("dataset")
+    )
+
+
+# --- clusters -----------------------------------------------------------------------------------
+
+
+def with_two(counts: Sequence[int]) -> int:
+    """Classes that form exactly two clusters."""
+    return sum(count == 2 for count in counts)
+
+
+def average(counts: Sequence[int]) -> float:
+    """Mean over the classes with enough images to count."""
+    return _mean([count for count in counts if count])
+
+
+def most_with_two(swept: Runs, dataset: str) -> tuple[float, list[float]]:
+    """The weight of the cosine term at which most classes have two clusters, and how many, by seed."""
+    own = measured(swept).where(dataset=dataset)
+    found = {
+        weight: per_seed(own.where(cosine=weight), "clusters", dataset, with_two)
+        for weight in sorted(own.of("cosine"))
+    }
+    best = max(found, key=lambda weight: _mean(found[weight]))
+    return best, found[best]
+
+
+def rank_by_seed(swept: Runs, dataset: str, most: float = np.inf) -> list[float]:
+    """Rank correlation of the cosine weight with the number of clusters, in each seed.
+
+    0 where that number never changes; a seed counts that has every weight up to `most`.
+    """
+    wanted = {r.parameters["cosine"] for r in swept.all if r.parameters["cosine"] <= most}
+    own = measured(swept).where(dataset=dataset, cosine=sorted(wanted))
+    found = []
+    for seed in sorted(own.of("seed")):
+        runs = own.where(seed=seed)
+        weights = [result.parameters["cosine"] for result in runs]
+        counts = [average(result["clusters"]) for result in runs]
+        if set(weights) == wanted:
+            same = len(set(counts)) == 1
+            found.append(0.0 if same else float(spearmanr(weights, counts).statistic))
+    return found
+
+
+def ranks(swept: Runs, most: float = np.inf) -> str:
+    """The mean rank correlation on each data set, in words."""
+    found = {d: rank_by_seed(swept, d, most) for d in measured(swept).of("dataset")}
+    return ", ".join(f"{_mean(own):.2f} ({swept.title(d)})" for d, own in found.items() if own)
+
+
+def with_coin(asked: Mapping[str, Runs]) -> str:
+    """Of ten classes told by the matrix, those with two clusters when a coin is tossed; in words."""
+    return _counted(asked[COIN["matrix"]])
+
+
+def without_coin(asked: Mapping[str, Runs]) -> str:
+    """The same with a hot row and column."""
+    return _counted(asked["matrix"])
+
+
+def _counted(runs: Runs) -> str:
+    """Mean over data sets and seeds."""
+    found = [with_two(result["clusters"]) for result in measured(runs)]
+    return f"{_mean(found):.1f}" if found else "–"
+
+
+# --- units --------------------------------------------------------------------------------------
+
+
+def less_overlap(result: Result) -> int:
+    """Classes whose inverted images share fewer units with training images than test images do."""
+    return sum(a < b for a, b in zip(result["overlap_inverted"], result["overlap_test"]))
+
+
+def preferred(shares: Sequence[float]) -> float:
+    """Mean over the portrayed units that prefer inverted images, which stand last."""
+    return float(np.mean(shares[len(shares) // 2 :]))
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+def by_dataset(runs: Runs, columns: Mapping[str, str], reduce: Reduce = float) -> pd.DataFrame:
+    """Means over seeds, a row a data set; columns: {heading: measure}."""
+    return pd.DataFrame(
+        [
+            {"data set": runs.title(d)}
+            | {heading: mean(runs, measure, d, reduce) for heading, measure in columns.items()}
+            for d in runs.of("dataset")
+        ]
+    )
+
+
+def lost_on_planes(looked: Runs) -> pd.DataFrame:
+    """What a plane holds and keeps, a row a data set and a kind of features."""
+    return pd.DataFrame(
+        [
+            {
+                "data set": looked.title(d),
+                "features of": f"{kind} images",
+                "variance in the plane": mean(looked, f"{kind}_explained", d, sum),
+                "keep their class": mean(looked, f"{kind}_agreement", d),
+            }
+            for d in looked.of("dataset")
+            for kind in ("inverted", "training")
+        ]
+    )
