@@ -45,9 +45,9 @@ from lib.kkt import (
     stationarity_gram,
     stationarity_parameters,
 )
+from lib.margin import fit_margin
 from lib.models import MLP
 from lib.rowspace import row_space
-from lib.train import fit_margin
 
 ALPHA = 100.0
 PRODUCT = "matrix product"
@@ -145,7 +145,7 @@ def points(basis: Tensor, m: int) -> tuple[Tensor, Tensor, Tensor]:
     return (u @ basis).requires_grad_(), u.requires_grad_(), c.requires_grad_()
 
 
-def compare(d: int, width: int, m: int, trained: Layers, *, rounds: int, product: int) -> str:
+def compare(d: int, width: int, m: int, trained: Layers, *, seconds: float, product: int) -> str:
     """Time all routes for m candidates, and a product of two product × product matrices."""
     layers = mlp_layers(MLP(d, (width, width), first_std=None, generator=seeded(0)))
     basis = row_space(layers[0][0], min(width, d))
@@ -169,7 +169,8 @@ def compare(d: int, width: int, m: int, trained: Layers, *, rounds: int, product
             operations(truncated, m, "mixed"),
         ),
     }
-    timings = alternating({name: step for name, (step, _) in routes.items()}, rounds=rounds)
+    steps = {name: step for name, (step, _) in routes.items()}
+    timings = alternating(f"m = {m}", steps, seconds=seconds)
     rates = {name: count / timings[name].median for name, (_, count) in routes.items()}
     rows = [
         [
@@ -183,23 +184,30 @@ def compare(d: int, width: int, m: int, trained: Layers, *, rounds: int, product
         ]
         for name, (_, count) in routes.items()
     ]
-    header = ["route", "median ms", "10 % … 90 %", "plain ÷ it", "Gflop", "Gflop/s", "of peak"]
+    rounds = timings[PRODUCT].rounds
+    header = [
+        f"m = {m}, rounds {rounds}",
+        "median ms",
+        "10 % … 90 %",
+        "plain ÷ it",
+        "Gflop",
+        "Gflop/s",
+        "of peak",
+    ]
     return table(header, rows)
 
 
 def main(quick: bool, threads: int) -> None:
     torch.set_num_threads(threads)
-    d, width, sizes, n, epochs, rounds, product = 3072, 1000, (100, 1000), 100, 300, 15, 2000
+    d, width, sizes, n, epochs, seconds, product = 3072, 1000, (100, 1000), 100, 300, 15, 2000
     if quick:
-        d, width, sizes, n, epochs, rounds, product = 192, 100, (10, 100), 10, 100, 3, 200
+        d, width, sizes, n, epochs, seconds, product = 192, 100, (10, 100), 10, 100, 0, 200
     print(environment())
+    print(f"\nattack step, {d}-{width}-{width}-1, α = {ALPHA:g}, float32, seeds 0, 1, 2")
+    print(f"training on {n} images, {epochs} epochs", flush=True)
     trained = trained_layers(d, width, n=n, epochs=epochs)
     for m in sizes:
-        print(
-            f"\nattack step, {d}-{width}-{width}-1, m = {m}, α = {ALPHA:g}, float32, "
-            f"{rounds} rounds, seeds 0, 1, 2"
-        )
-        print(compare(d, width, m, trained, rounds=rounds, product=product))
+        print(compare(d, width, m, trained, seconds=seconds, product=product), flush=True)
 
 
 if __name__ == "__main__":

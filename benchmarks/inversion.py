@@ -1,7 +1,7 @@
 """Images per second of network inversion: `lib.inversion.invert` against a straightforward loop.
 
-    python benchmarks/inversion.py           # 20 steps, about a minute
-    python benchmarks/inversion.py --quick   # 2 steps, 1 round
+    python benchmarks/inversion.py           # 10 steps, about a minute
+    python benchmarks/inversion.py --quick   # 1 step, a few seconds
     python benchmarks/inversion.py --threads 1   # where other work keeps the cores busy
 
 Both routes train the generator of chapter 3 (width 32, vector-matrix conditioning) in batches of
@@ -29,7 +29,8 @@ import torch
 from timing import Timing, alternating, environment, table
 from torch import Tensor, nn
 
-from lib.inversion import LOSS_TERMS, Conditions, Generator, invert, soft_vectors
+from lib.generator import Conditions, Generator, soft_vectors
+from lib.inversion import LOSS_TERMS, invert
 from lib.models import RegularisedCNN
 from lib.train import PRECISIONS, native_bfloat16
 
@@ -152,7 +153,7 @@ def assert_same_loss(classifier: RegularisedCNN, generator: Generator) -> None:
         assert abs(one - two) < TOLERANCE * max(abs(one), 1e-3), f"{name}: {one} and {two}"
 
 
-def compare(channels: int, size: int, steps: int, rounds: int) -> dict[str, Timing]:
+def compare(channels: int, size: int, steps: int, seconds: float) -> dict[str, Timing]:
     """Time every route over so many steps, each from the same initial weights."""
     classifier, generator = networks(channels, size)
     assert_same_loss(classifier, generator)
@@ -166,7 +167,7 @@ def compare(channels: int, size: int, steps: int, rounds: int) -> dict[str, Timi
 
     routes = {"straightforward": plain}
     routes |= {f"ours {precision}": partial(invert_in, precision) for precision in PRECISIONS}
-    return alternating(routes, rounds=rounds, warm_up=min(rounds - 1, 1))
+    return alternating(f"{size} × {size} × {channels}", routes, seconds=seconds)
 
 
 def rows(shape: str, n: int, timings: dict[str, Timing]) -> list[list[str]]:
@@ -178,6 +179,7 @@ def rows(shape: str, n: int, timings: dict[str, Timing]) -> list[list[str]]:
             f"{n / timing.median:,.0f}",
             f"{n / timing.high:,.0f} to {n / timing.low:,.0f}",
             f"{slow / timing.median:.2f}",
+            str(timing.rounds),
         ]
         for route, timing in timings.items()
     ]
@@ -196,26 +198,28 @@ def gain(shape: str, timings: dict[str, Timing]) -> str:
 
 def main(quick: bool, threads: int) -> None:
     torch.set_num_threads(threads)
-    steps, rounds = (2, 1) if quick else (20, 5)
+    steps, seconds = (1, 0) if quick else (10, 20)
     print(environment())
     print(f"the processor has {'' if native_bfloat16() else 'no '}bfloat16 instructions")
     print(
         f"\ninversion in {steps} steps of {BATCH} images, Adam, generator of width {WIDTH} against "
-        f"RegularisedCNN, rounds {rounds}, seed 0"
+        "RegularisedCNN, seed 0"
     )
     lines, gains = [], []
     for channels, size in SHAPES:
         shape = f"{size} × {size} × {channels}"
-        timings = compare(channels, size, steps, rounds)
+        timings = compare(channels, size, steps, seconds)
         lines += rows(shape, steps * BATCH, timings)
         gains.append(gain(shape, timings))
-    print(table(["route", "images per second", "10 % to 90 %", "÷ straightforward"], lines))
+    print(
+        table(["route", "images per second", "10 % to 90 %", "÷ straightforward", "rounds"], lines)
+    )
     print("\n" + "\n".join(gains))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="2 steps, 1 round")
+    parser.add_argument("--quick", action="store_true", help="1 step, a few seconds")
     parser.add_argument("--threads", type=int, default=2, help="of the networks (2)")
     options = parser.parse_args()
     main(options.quick, options.threads)

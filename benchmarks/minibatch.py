@@ -1,7 +1,7 @@
 """Images per second of mini-batch training: `lib.train.fit` against a plain PyTorch loop.
 
-    python benchmarks/minibatch.py           # 4,096 images, a few minutes
-    python benchmarks/minibatch.py --quick   # 512 images, 1 round
+    python benchmarks/minibatch.py           # about a minute
+    python benchmarks/minibatch.py --quick   # one round
     python benchmarks/minibatch.py --threads 1   # where other work keeps the cores busy
 
 Both routes train the networks of chapters 1 and 2 on the same random images, one epoch of batches
@@ -36,7 +36,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms
 
-from experiments.shortcut_learning import ARCHITECTURES, normalised
+from chapters.shared import NETWORKS, normalised
 from lib.train import PRECISIONS, fit, native_bfloat16
 
 MODELS = ("MLP", "CNN", "ViT")
@@ -125,12 +125,12 @@ def compare(
     dataset: Images,
     images: dict[str, Tensor],
     workers: DataLoader | None,
-    rounds: int,
+    seconds: float,
 ) -> dict[str, Timing]:
     """Time one epoch of every route, each from the same initial weights; images by precision."""
     _, channels, size, _ = images["float32"].shape
     generator = torch.Generator().manual_seed(0)
-    initial = ARCHITECTURES[architecture](channels, size, CLASSES, generator)
+    initial = NETWORKS[architecture](channels, size, CLASSES, generator)
     assert_same_training(initial, dataset, images["float32"])
     loader, labels = DataLoader(dataset, BATCH, shuffle=True), torch.tensor(dataset.labels)
     settings = {"steps": len(dataset) // BATCH, "lr": LR, "batch": BATCH}
@@ -146,7 +146,7 @@ def compare(
     if workers is not None:
         routes["workers"] = partial(plain, workers)
     routes |= {precision: partial(ours, precision) for precision in PRECISIONS}
-    return alternating(routes, rounds=rounds, warm_up=min(rounds - 1, 1))
+    return alternating(f"{architecture}, {size} × {size} × {channels}", routes, seconds=seconds)
 
 
 def row(name: str, n: int, timings: dict[str, Timing]) -> list[str]:
@@ -162,6 +162,7 @@ def row(name: str, n: int, timings: dict[str, Timing]) -> list[str]:
         *(f"{seconds['plain'] / seconds[precision]:.2f}" for precision in PRECISIONS),
         f"{seconds['workers'] / fastest:.2f}" if "workers" in seconds else "–",
         f"{(seconds['plain'] - seconds['loader']) / fastest:.2f}",
+        str(timings["plain"].rounds),
     ]
 
 
@@ -177,7 +178,7 @@ def gain(name: str, timings: dict[str, Timing]) -> str:
 
 def main(quick: bool, threads: int) -> None:
     torch.set_num_threads(threads)
-    n, rounds = (COMPARED * BATCH, 1) if quick else (4096, 7)
+    n, seconds = COMPARED * BATCH, 0 if quick else 6
     print(environment())
     print(
         f"torchvision {version('torchvision')}, pillow {version('pillow')}; "
@@ -185,7 +186,7 @@ def main(quick: bool, threads: int) -> None:
     )
     print(
         f"\nimages per second, one epoch of {n:,} images in batches of {BATCH}, Adam, "
-        f"{WORKERS} workers, rounds {rounds}, seed 0"
+        f"{WORKERS} workers, seed 0"
     )
     rows, lines = [], []
     for channels, size in SHAPES:
@@ -197,19 +198,24 @@ def main(quick: bool, threads: int) -> None:
             once.append(f"{1e3 * (time.perf_counter() - start):.0f} ms to {precision}")
         workers = with_workers(dataset)
         for architecture in MODELS:
-            timings = compare(architecture, dataset, images, workers, rounds)
+            timings = compare(architecture, dataset, images, workers, seconds)
             rows.append(row(f"{architecture}, {shape}", n, timings))
             lines.append(gain(f"{architecture}, {shape}", timings))
         lines.append(f"all {n:,} images, {shape}, converted for fit, once: {', '.join(once)}")
     header = ["network", "loader", "plain", "workers", *(f"fit {name}" for name in PRECISIONS)]
-    header += [*(f"{name} ÷ plain" for name in PRECISIONS), "fit ÷ workers", "steps alone"]
+    header += [
+        *(f"{name} ÷ plain" for name in PRECISIONS),
+        "fit ÷ workers",
+        "steps alone",
+        "rounds",
+    ]
     print(table(header, rows))
     print("\n" + "\n".join(lines))
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="512 images, 1 round")
+    parser.add_argument("--quick", action="store_true", help="one round")
     parser.add_argument("--threads", type=int, default=2, help="of the networks (2)")
     options = parser.parse_args()
     main(options.quick, options.threads)

@@ -24,6 +24,7 @@ class Timing:
     median: float
     low: float  # 10 % quantile
     high: float  # 90 % quantile
+    rounds: int
 
 
 def cpu_model() -> str:
@@ -48,20 +49,31 @@ def environment() -> str:
     )
 
 
+MOST, LEAST = 15, 3  # rounds
+
+
 def alternating(
-    candidates: dict[str, Callable[[], object]], *, rounds: int, warm_up: int = 2
+    name: str, candidates: dict[str, Callable[[], object]], *, seconds: float
 ) -> dict[str, Timing]:
-    """Time every candidate once per round, so that a slow phase of the machine meets all."""
-    for _ in range(warm_up):
-        for run in candidates.values():
-            run()
-    seconds = {name: [] for name in candidates}
-    for _ in range(rounds):
-        for name, run in candidates.items():
+    """Time every candidate once per round, so that a slow phase of the machine meets all.
+
+    One round is not counted; then there are rounds for so many seconds, at least 3 and at most 15.
+    With 0 seconds there is one round, and it counts. What is measured is said before.
+    """
+    print(f"measuring {name}: {', '.join(candidates)}", flush=True)
+    for run in candidates.values() if seconds else ():
+        run()
+    times = {candidate: [] for candidate in candidates}
+    began, done = time.perf_counter(), 0
+    while done < (LEAST if seconds else 1) or (
+        done < MOST and time.perf_counter() - began < seconds
+    ):
+        for candidate, run in candidates.items():
             start = time.perf_counter()
             run()
-            seconds[name].append(time.perf_counter() - start)
-    return {name: Timing(*np.quantile(s, [0.5, 0.1, 0.9])) for name, s in seconds.items()}
+            times[candidate].append(time.perf_counter() - start)
+        done += 1
+    return {key: Timing(*np.quantile(t, [0.5, 0.1, 0.9]), done) for key, t in times.items()}
 
 
 def table(header: list[str], rows: list[list[str]]) -> str:

@@ -47,7 +47,11 @@ def new_chapter(root: Path, name: str, source: Path) -> dict[Path, str]:
         for path in sorted(folder.iterdir())
         if path.is_file()
     }
-    copied |= {path: tests / f"test_{name}.py" for path in tests.glob(f"test_{folder.name}.py")}
+    copied |= {
+        path: tests / path.name.replace(folder.name, name, 1)
+        for path in sorted(tests.glob(f"test_{folder.name}*.py"))
+        if chapter_folder(source.with_name(path.name.removeprefix("test_"))) == folder
+    }
     texts = {target: path.read_text(encoding="utf-8") for path, target in copied.items()}
     labels = renamed_labels(texts.values(), folder.name, name)
     texts = {
@@ -71,10 +75,10 @@ def require_free(root: Path, name: str, source: Path) -> None:
     known = [path.stem for path in numbered(root)]
     if source.stem not in known:
         raise NotebookError(f"FROM={source.stem}: no such notebook (known: {', '.join(known)})")
-    own = re.compile(rf"[0-9]+_{name}(_|$)")
-    taken = [root / "notebooks" / f"{stem}.py" for stem in known if own.match(stem)]
-    taken += [path for path in (root / "chapters").glob("*") if path.stem == name]
-    taken += (root / "tests").rglob(f"test_{name}.py")  # pytest wants each name once
+    own = re.compile(rf"([0-9]+|test)_{name}(_|$)")  # pytest wants each name of a test once
+    taken = [path for path in (root / "chapters").glob("*") if path.stem == name]
+    for folder in ("notebooks", "tests"):
+        taken += [path for path in (root / folder).rglob("*.py") if own.match(path.stem)]
     if taken:
         raise NotebookError(f"NAME={name}: is taken by {taken[0].relative_to(root)}")
 

@@ -23,12 +23,24 @@ def printed(*command: str) -> str:
         (
             "attack_step.py",
             ["--threads", "1"],
-            ["m = 10,", "m = 100,", "plain", "gram", "lossless, rank 100", "truncated, rank"],
+            [
+                "measuring m = 10:",
+                "m = 100, rounds 1",
+                "plain",
+                "gram",
+                "lossless, rank 100",
+                "truncated, rank",
+            ],
         ),
         (
             "inversion.py",
             ["--threads", "1"],
-            ["28 × 28 × 1, straight", "32 × 32 × 3, ours bfloat16", "÷ straightforward", "times as"],
+            [
+                "28 × 28 × 1, straight",
+                "32 × 32 × 3, ours bfloat16",
+                "÷ straightforward",
+                "times as",
+            ],
         ),
         (
             "minibatch.py",

@@ -45,13 +45,16 @@ FILES = {
         "from chapters.ink_lines import runs\n\n"
         'NAME = "ink_lines.drawn"\n\n\ndef test_drawn():\n    assert runs.drawn(2) == 4\n'
     ),
+    "tests/chapters/test_ink_lines_page.py": "NAME = 'page'\n",
+    "tests/chapters/test_ink_lines_of_blood.py": "",
+    "chapters/ink_lines_of_blood/profiles.yaml": "quick:\n",
     "pyproject.toml": '[tool.pytest.ini_options]\npythonpath = ["."]\n',
 }
 
 
 @pytest.fixture
 def book(make_book: Callable[..., Book]) -> Book:
-    book = make_book({"01_ink_lines": TEXT, "09_ink": notebook()})
+    book = make_book({"01_ink_lines": TEXT, "09_ink_pale": notebook()})
     for name, text in FILES.items():
         path = book.root / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,12 +89,13 @@ def test_the_files_of_a_chapter_are_made_and_named(book):
             for name in ("__init__.py", "runs.py", "figures.py", "profiles.yaml")
         ),
         "tests/chapters/test_my_question.py",
+        "tests/chapters/test_my_question_page.py",
         "_toc.yml",
     }
     *made, last = result.stdout.splitlines()
     assert {*made} == touched and last.endswith("tools/execute.py notebooks/10_my_question.py")
     assert after["_toc.yml"].endswith(
-        "  - file: notebooks/09_ink\n  - file: notebooks/10_my_question\n"
+        "  - file: notebooks/09_ink_pale\n  - file: notebooks/10_my_question\n"
     )
 
 
@@ -149,11 +153,11 @@ def test_the_copy_executes_is_tested_and_stands_in_the_book(book):
         ("../x", "01_ink_lines", "lower-case words joined by _"),
         ("", "01_ink_lines", "lower-case words joined by _"),
         ("class", "01_ink_lines", "lower-case words joined by _"),
-        ("ink_lines", "01_ink_lines", "is taken by notebooks/01_ink_lines.py"),
+        ("ink_lines", "01_ink_lines", "is taken by chapters/ink_lines"),
         ("shared", "01_ink_lines", "is taken by chapters/shared.py"),
         ("tensors", "01_ink_lines", "is taken by tests/lib/test_tensors.py"),
-        ("ink", "01_ink_lines", "is taken by notebooks/01_ink_lines.py"),
-        ("my_question", "02_absent", r"no such notebook \(known: 01_ink_lines, 09_ink\)"),
+        ("ink", "01_ink_lines", r"is taken by notebooks/0\d_ink_"),
+        ("my_question", "02_absent", r"no such notebook \(known: 01_ink_lines, 09_ink_pale\)"),
         ("my_question", "08_homeless", "has no folder in chapters/"),
     ],
 )
