@@ -138,7 +138,7 @@ def how_to_execute(executed: Path, profile: str) -> str:
 def load_one(source: Path, path: Path, profile: str) -> NotebookNode:
     try:
         notebook = nbformat.read(path, as_version=4)
-    except (ValueError, AttributeError) as error:  # nbformat's own errors are ValueErrors
+    except (ValueError, AttributeError, KeyError, nbformat.ValidationError) as error:
         raise SiteError(
             f"is no notebook that can be read ({type(error).__name__}): {path}"
         ) from error
@@ -438,7 +438,7 @@ def write_chapters(
     """The pages of every chapter, their sources to download, and what stands at their ends."""
     sources, downloads = (
         target / "_extra" / "source" / "notebooks",
-        target / "_extra" / "_sources" / "notebooks",
+        target / "_whole" / "notebooks",
     )
     for folder in (target / "notebooks", sources, downloads):
         folder.mkdir(parents=True)

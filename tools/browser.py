@@ -14,7 +14,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 NAMES = (
     "chromium",
@@ -55,7 +55,7 @@ async function settled(frame) {
   await pause(20);
 }
 
-const bottom = (element) => element ? Math.ceil(element.getBoundingClientRect().bottom) : null;
+const bottom = (element) => element?.checkVisibility() ? Math.ceil(element.getBoundingClientRect().bottom) : null;
 
 // Where the parts of the first screen end; null for one that the page lacks.
 function firstScreen(page) {
@@ -63,7 +63,8 @@ function firstScreen(page) {
   if (!answer) return null;
   const title = page.querySelector(".bd-article h1");
   const before = (element) => element.compareDocumentPosition(answer) & Node.DOCUMENT_POSITION_FOLLOWING;
-  const words = [...page.querySelectorAll(".bd-article p")].filter((p) => before(p) && !answer.contains(p));
+  const words = [...page.querySelectorAll(".bd-article p")]
+    .filter((words) => before(words) && words.checkVisibility());
   const next = (answer.closest("div.cell") ?? answer).nextElementSibling;
   const seen = [...(next?.querySelectorAll("img") ?? [])].filter((image) => image.checkVisibility());
   return {
@@ -72,15 +73,13 @@ function firstScreen(page) {
   };
 }
 
-// The right edge to which content of this element can be seen without scrolling the page.
-function edge(element, article, width) {
-  let right = width;
-  for (let box = element.parentElement; box && box !== article; box = box.parentElement) {
-    if (box.ownerDocument.defaultView.getComputedStyle(box).overflowX !== "visible")
-      right = Math.min(right, box.getBoundingClientRect().right);
-  }
-  return right;
+// The boxes that cut or scroll what this element shows, itself among them.
+function* boxes(element, article) {
+  for (let box = element; box && box !== article; box = box.parentElement)
+    if (box.ownerDocument.defaultView.getComputedStyle(box).overflowX !== "visible") yield box;
 }
+
+const right = (box) => box.getBoundingClientRect().right;
 
 const named = (element) => {
   const words = element.textContent.trim().replace(/\\s+/g, " ").slice(0, 50);
@@ -92,7 +91,8 @@ function tooWide(page, width) {
   const inMath = (element) => element.parentElement.closest("mjx-container");
   const over = [...article.querySelectorAll("*")].filter((element) =>
     element.checkVisibility() && !inMath(element) && element.getClientRects().length
-    && element.getBoundingClientRect().right > width + 1 && edge(element, article, width) >= width);
+    && right(element) > width + 1
+    && ![...boxes(element.parentElement, article)].some((box) => right(box) <= width + 1));
   const outer = over.filter((element) => !over.includes(element.parentElement));
   if (!outer.length && page.documentElement.scrollWidth > width) return ["the page"];
   return outer.map(named);
@@ -107,7 +107,7 @@ function clipped(page, width) {
   };
   const captions = [...article.querySelectorAll("figcaption, table caption, .caption-text")];
   return captions.filter((caption) => caption.checkVisibility()
-    && text(caption) > edge(caption, article, width) + 1).map(named);
+    && text(caption) > Math.min(width, ...[...boxes(caption, article)].map(right)) + 1).map(named);
 }
 
 async function look(address) {
@@ -239,7 +239,7 @@ def look_at(
         return [], unchecked + f"{browser} did not answer in {timeout:.0f} s or ended early"
     problems = []
     for address, seen in found.items():
-        problems += [f"{address.removeprefix('/')}: {problem}" for problem in judge(seen)]
+        problems += [f"{unquote(address[1:])}: {problem}" for problem in judge(seen)]
     return problems, ""
 
 

@@ -83,6 +83,7 @@ class Page(HTMLParser):
             self.open.append((tag, classes))
         if tag == "code" and not self.is_verbatim():
             self.codes.append([])
+            self.passages[-1].append("`")  # a role before code is one that was not understood
         if {"section-number", "caption-number"} & classes:
             self.numbers.append(("the title" if self.within("h1") else "a heading or caption", ""))
 

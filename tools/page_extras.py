@@ -8,6 +8,7 @@ depend on them: wall times would otherwise change the index at every build.
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -143,8 +144,16 @@ def offer_whole_notebook(
         context["sourcename"] = context["sourcename"].replace(f"{APPENDIX}.ipynb", ".ipynb")
 
 
+def replace_sources(app: Sphinx, exception: Exception | None) -> None:
+    """Offer notebooks in the order that executes, rather than in that of the page."""
+    whole = Path(app.srcdir) / "_whole"
+    if exception is None and whole.is_dir():
+        shutil.copytree(whole, Path(app.outdir) / "_sources", dirs_exist_ok=True)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     TocTreeCollector.assign_figure_numbers = before_figures(TocTreeCollector.assign_figure_numbers)
     app.connect("html-page-context", offer_whole_notebook, priority=1)  # before buttons are made
     app.connect("html-page-context", add_extras)
+    app.connect("build-finished", replace_sources)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

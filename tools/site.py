@@ -19,7 +19,8 @@ from pathlib import Path
 from assemble import SiteError, assemble
 from browser import look_at
 from check import check_site
-from execute import Interrupted, ignore_signals, keep_aside, listen_for_signals, new_scratch
+from execute import keep_aside, new_scratch
+from notebook_process import Interrupted, ignore_signals, listen_for_signals
 from percent import NotebookError
 
 ROOT = Path(__file__).resolve().parent.parent

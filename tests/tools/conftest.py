@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tiny_book import Book, built_book, is_alive, ran_book
+from tiny_book import Book, built_book, built_chapters, is_alive, ran_book
 
 
 @pytest.fixture
@@ -26,6 +26,12 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 def built(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A book of two chapters, executed and built once; tests only read it."""
     return built_book(tmp_path_factory.mktemp("built") / "checkout")
+
+
+@pytest.fixture(scope="session")
+def chapters(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A book of chapters 1, 3 and 7, with an appendix, built once; tests only read it."""
+    return built_chapters(tmp_path_factory.mktemp("chapters") / "checkout")
 
 
 @pytest.fixture

@@ -40,23 +40,59 @@ def figure(name: str, alt: str = "Two orange pixels.") -> str:
     return f"from IPython.display import display\ndisplay({{'image/png': '{PIXELS}'}}, raw=True, metadata={metadata!r})"
 
 
+def tagged(cell: str, *tags: str, markdown: bool = False) -> str:
+    """A whole cell with tags, to be added to a notebook's text."""
+    kind = " [markdown]" if markdown else ""
+    lines = [f"# {line}".rstrip() if markdown else line for line in cell.splitlines()]
+    return "\n".join(["", f"# %%{kind} tags={json.dumps(tags)}", *lines, ""])
+
+
+def drawing(name: str, height: int = 160, caption: str = "A line.") -> str:
+    """A cell that shows a diagram 5.2 inches wide, for light and for dark pages."""
+    svg = (
+        '<svg xmlns="http://www.w3.org/2000/svg" width="374.4pt" height="HEIGHTpt" '
+        'viewBox="0 0 374.4 HEIGHT"><defs><path id="p" d="M0 9 H374"/></defs>'
+        '<use href="#p" stroke="COLOUR"/></svg>'
+    ).replace("HEIGHT", str(height))
+    light, dark = svg.replace("COLOUR", "#222222"), svg.replace("COLOUR", "#e8e8e8")
+    figure = {"alt": "A line.", "caption": caption, "name": name, "dark": dark}
+    metadata = {"figure": figure}
+    return (
+        "from IPython.display import display\n"
+        f"display({{'image/svg+xml': {light!r}}}, raw=True, metadata={metadata!r})"
+    )
+
+
+def markdown_output(text: str) -> str:
+    return f"from IPython.display import Markdown, display\ndisplay(Markdown({text!r}))"
+
+
 class Book:
     """A checkout with the real tools and look, and notebooks of the test's own."""
 
     def __init__(self, root: Path, notebooks: dict[str, str], profile: str = "") -> None:
         self.root = root
-        shutil.copytree(REPOSITORY / "tools", root / "tools", ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(
+            REPOSITORY / "tools", root / "tools", ignore=shutil.ignore_patterns("__pycache__")
+        )
         shutil.copytree(REPOSITORY / "book" / "_static", root / "book" / "_static")
         shutil.copy(REPOSITORY / "_config.yml", root)
         (root / "book" / "references.bib").touch()
-        self.page("index", "# Start\n\nOne formula, $x^2$, and a displayed one:\n\n$$\ny = " + " + ".join(f"x_{{{i}}}" for i in range(60)) + "\n$$\n")
+        self.page(
+            "index",
+            "# Start\n\nOne formula, $x^2$, and a displayed one:\n\n$$\ny = "
+            + " + ".join(f"x_{{{i}}}" for i in range(60))
+            + "\n$$\n",
+        )
         (root / "notebooks").mkdir()
         for stem, text in notebooks.items():
             self.write_notebook(stem, text)
         self.profile("quick", profile)
         files = ["book/gallery", *(f"notebooks/{stem}" for stem in notebooks)]
         chapters = "".join(f"  - file: {file}\n" for file in files)
-        (root / "_toc.yml").write_text(f"format: jb-book\nroot: book/index\noptions:\n  numbered: true\nchapters:\n{chapters}")
+        (root / "_toc.yml").write_text(
+            f"format: jb-book\nroot: book/index\noptions:\n  numbered: true\nchapters:\n{chapters}"
+        )
 
     def page(self, stem: str, text: str) -> None:
         (self.root / "book" / f"{stem}.md").write_text(text)
@@ -94,11 +130,15 @@ class Book:
     def execute(self, *words: str) -> subprocess.CompletedProcess:
         """Run tools/execute.py from another folder, as nothing may depend on the current one."""
         command = self.command("execute.py", *words)
-        return subprocess.run(command, capture_output=True, text=True, cwd=self.root.parent, timeout=120)
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=self.root.parent, timeout=120
+        )
 
-    def build(self) -> subprocess.CompletedProcess:
-        command = self.command("site.py", "--profile", "quick")
-        return subprocess.run(command, capture_output=True, text=True, cwd=self.root.parent, timeout=120)
+    def build(self, *words: str) -> subprocess.CompletedProcess:
+        command = self.command("site.py", "--profile", "quick", *words)
+        return subprocess.run(
+            command, capture_output=True, text=True, cwd=self.root.parent, timeout=120
+        )
 
 
 CHAPTERS = {
@@ -108,7 +148,9 @@ CHAPTERS = {
         figure("fig-first"),
         title="First",
     ),
-    "02_second": notebook("values = {str(i) for i in range(n)}\nprint(values)", figure("fig-second"), title="Second"),
+    "02_second": notebook(
+        "values = {str(i) for i in range(n)}\nprint(values)", figure("fig-second"), title="Second"
+    ),
 }
 PROFILE = "01_first: {n: 3, scale: 2}\n"
 
@@ -125,6 +167,43 @@ def built_book(root: Path) -> SimpleNamespace:
     built = ran.book.build()
     assert built.returncode == 0, built.stderr
     return SimpleNamespace(**vars(ran), built=built)
+
+
+WIDE_TABLE = """\
+~~~{table} Numbers of one row, with a caption that is so long that a phone has to break its lines.
+:name: tab-wide
+
+| name | a first measure | a second measure | a third measure | a fourth measure | a fifth measure |
+|---|---|---|---|---|---|
+| row | 1 | 2 | 3 | 4 | 5 |
+~~~
+"""
+LONG_FORMULA = " + ".join(f"x_{{{i}}}" for i in range(60))
+QUESTION = "Can one solve for the images?"
+SEVENTH = "".join([
+    notebook(title=f"The seventh\n#\n# {QUESTION}"),
+    tagged("print('set up')", "setup"),
+    tagged(markdown_output(":::{div} answer\nYes, for small networks.\n:::"), "remove-input"),
+    tagged(drawing("fig-key"), "remove-input"),
+    tagged("## Story\n\nSee {numref}`fig-more` and {eq}`more`.", markdown=True),
+    tagged(markdown_output(WIDE_TABLE), "remove-input"),
+    tagged("## More\n\nSee {numref}`fig-key`.\n\n$$\ny = " + LONG_FORMULA + "\n$$ (more)", "appendix", markdown=True),
+    tagged(drawing("fig-more"), "appendix"),
+    tagged("print('all runs are there')", "setup"),
+])  # fmt: skip
+
+
+def built_chapters(root: Path) -> SimpleNamespace:
+    """A book of chapters 1, 3 and 7; the last one has an answer, a set-up and an appendix."""
+    book = Book(
+        root,
+        {"01_first": notebook(), "03_third": notebook(figure("fig-third")), "07_seventh": SEVENTH},
+    )
+    executed = book.execute(*book.sources())
+    assert executed.returncode == 0, executed.stderr
+    built = book.build()
+    assert built.returncode == 0, built.stderr
+    return SimpleNamespace(book=book, built=built)
 
 
 def is_alive(pid: int) -> bool:
