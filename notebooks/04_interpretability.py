@@ -111,9 +111,9 @@ page.show(
     name="fig-lengths",
 )
 
-# %%
+# %% tags=["remove-input"]
 page.say(
-    f"What limits this: {len(seeds)} seeds ({precision}); a small convolutional network; at most "
+    f"What limits this: {len(seeds)} seed{'s' * (len(seeds) > 1)} ({precision}); a small convolutional network; at most "
     f"{n:,} training images, and never more than half of a training set, so that the classifiers of "
     "Fashion-MNIST (900) see 300 images and are tested on 300. The paper shows one figure of each "
     "kind and no numbers."
@@ -153,7 +153,7 @@ page.show(
     name="fig-planes",
 )
 
-# %%
+# %% tags=["remove-input"]
 page.say(
     f"The plane holds {reading.spread(looked, 'inverted_explained', '.0%', sum)} of the variance of "
     f"inverted features, and {reading.spread(looked, 'inverted_agreement', '.0%')} of the images keep "
@@ -176,6 +176,9 @@ sevens = found[own.test.labels == 7]
 torn = torch.cat([sevens, sevens + 3 * sevens.std()])  # and a copy, moved aside
 print("as they are:", features.cluster_count(sevens), " with a copy:", features.cluster_count(torn))
 
+# %% [markdown]
+# The maps themselves show what the eye counts: islands.
+
 # %%
 page.show(
     figures.maps(looked),
@@ -186,7 +189,7 @@ page.show(
     name="fig-tsne",
 )
 
-# %%
+# %% tags=["remove-input"]
 page.say(
     "In the features a class forms "
     f"{reading.spread(looked, 'clusters_in_features', '.2f', reading.average)} clusters. More weight on "
@@ -215,7 +218,7 @@ page.show(
     name="fig-coin",
 )
 
-# %%
+# %% tags=["remove-input"]
 page.say(
     "Told by the matrix alone, "
     f"{reading.with_coin(asked)} of ten classes form exactly two clusters with the coin, "
@@ -246,7 +249,7 @@ page.show(
     name="fig-units",
 )
 
-# %%
+# %% tags=["remove-input"]
 page.say(
     "Test images share "
     f"{reading.spread(looked, 'overlap_test', '.0%', np.mean)} of these units with the training images "
@@ -255,6 +258,10 @@ page.say(
     given=reading.above_everywhere(looked, "overlap_test", "overlap_inverted", np.mean),
     otherwise="On these runs the overlaps cannot be told apart.",
 )
+
+# %% [markdown]
+# What are these units? The images that fire a unit most are its portrait, real and inverted ones
+# together.
 
 # %%
 page.show(
@@ -267,7 +274,7 @@ page.show(
     name="fig-portraits",
 )
 
-# %%
+# %% tags=["remove-input"]
 page.say(
     "The three units that prefer inverted images fire on "
     f"{reading.spread(looked, 'portrait_share_inverted', '.0%', reading.preferred)} of inverted and "
@@ -296,6 +303,9 @@ page.show(
     name="fig-detectors",
 )
 
+# %% [markdown]
+# The comparison that matters is the difference in each seed between the units and the simplest score.
+
 # %%
 page.say(
     f"The units detect inverted images with an AUROC of {reading.spread(looked, 'auroc_units', '.2f')}, "
@@ -307,12 +317,15 @@ page.say(
     f"{reading.spread(looked, 'auroc_norm', '.3f')}.",
 )
 
+# %% [markdown]
+# Is it only length? A control that the paper does not have, and that we added after the thresholds were
+# written, gives all vectors the same length, and fits everything anew.
+
 # %%
 page.say(
-    "Is it only length? With all vectors at equal length the units' AUROC is "
+    "At equal length the units have an AUROC of "
     f"{reading.spread(looked, 'auroc_units_direction', '.2f')}, and what the dictionary leaves "
-    f"unexplained has {reading.spread(looked, 'auroc_reconstruction_direction', '.2f')}. We added this "
-    "control, which the paper does not have, after the thresholds were written."
+    f"unexplained has {reading.spread(looked, 'auroc_reconstruction_direction', '.2f')}."
 )
 
 # %% [markdown]
@@ -324,8 +337,6 @@ generator, _ = trained_generator(
     own, seed=0, weights=weights, steps=100, precision="float32", batch=64, lr=2e-3, width=16
 )
 made = inversion.sample(generator, own.classifier, 500, seed=0)
-
-# %%
 short, long = made.features.norm(dim=1), found.norm(dim=1)
 auroc = matching.auroc(-short, -long)
 print(f"median length {short.median():.1f} inverted, {long.median():.1f} real; AUROC {auroc:.3f}")
@@ -357,6 +368,8 @@ page.verdicts(study, evidence, looked=looked, swept=swept)
 
 # %% [markdown] tags=["appendix"]
 # ## Planes
+#
+# The plane of training images shows the other kind on the same scale.
 
 # %% tags=["appendix"]
 page.show(
@@ -368,6 +381,9 @@ page.show(
     f"Seed {seeds[0]}, 20 images of each kind a class.",
     name="fig-training-planes",
 )
+
+# %% [markdown] tags=["appendix"]
+# In numbers, for both kinds of features on their own plane:
 
 # %% tags=["appendix"]
 page.table(
@@ -381,6 +397,8 @@ page.table(
 
 # %% [markdown] tags=["appendix"]
 # ## Maps and clusters
+#
+# How large the islands of t-SNE are depends on the perplexity.
 
 # %% tags=["appendix"]
 page.show(
@@ -392,6 +410,9 @@ page.show(
     name="fig-maps",
 )
 
+# %% [markdown] tags=["appendix"]
+# What the eye sees on a map and what is in the features, counted by one procedure:
+
 # %% tags=["appendix"]
 page.table(
     reading.by_dataset(looked, reading.CLUSTERS, reading.average),
@@ -400,6 +421,10 @@ page.table(
     name="tab-clusters",
     formats=dict.fromkeys(reading.CLUSTERS, ".2f"),
 )
+
+# %% [markdown] tags=["appendix"]
+# The paper's claim about the weight of the cosine term needs the accuracy of the generator beside the
+# clusters: one that no longer makes the classes it is asked for has clusters of something else.
 
 # %% tags=["appendix"]
 page.show(
@@ -411,7 +436,7 @@ page.show(
     name="fig-clusters",
 )
 
-# %% tags=["appendix"]
+# %% tags=["appendix", "remove-input"]
 page.say(
     f"Without the largest weight, {max(cosine_weights):g}, the rank correlation is "
     f"{reading.ranks(swept, most=sorted(cosine_weights)[-2])}; the claim is judged on all weights, as "
@@ -420,6 +445,8 @@ page.say(
 
 # %% [markdown] tags=["appendix"]
 # ## Detectors and generators
+#
+# {numref}`fig-detectors` in numbers, and the probes that name a generator:
 
 # %% tags=["appendix"]
 page.table(
@@ -429,6 +456,9 @@ page.table(
     name="tab-detectors",
     formats=dict.fromkeys(reading.SCORES, ".3f"),
 )
+
+# %% [markdown] tags=["appendix"]
+# Guessing is right once in the number of generators.
 
 # %% tags=["appendix"]
 page.table(
