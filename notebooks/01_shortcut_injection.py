@@ -61,7 +61,8 @@ tuning = study(
 best = reading.tuned(tuning)
 
 # %% [markdown] tags=["setup"]
-# At the best learning rates, every question is then a list of runs.
+# At the best learning rates, every question is then a list of runs. A network without a learning
+# rate, because its data are not here or its tuning failed, is not asked.
 
 # %% tags=["setup"]
 questions = design.questions(
