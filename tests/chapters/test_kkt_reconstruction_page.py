@@ -1,0 +1,268 @@
+"""Chapter 7: figures, evidence and reading on small made results, and the page without its runs."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import percent
+import pytest
+from matplotlib.figure import Figure
+
+from chapters.kkt_reconstruction import evidence, figures, reading
+from harness import ledger, page
+from harness.results import Result, Runs
+
+ROOT = Path(__file__).parents[2]
+TITLES = {"mnist": "MNIST", "cifar10-jpeg": "CIFAR-10 (JPEG)"}
+
+
+@pytest.fixture(scope="module")
+def claims(tmp_path_factory):
+    """The two files of the ledger that this chapter judges."""
+    folder = tmp_path_factory.mktemp("claims")
+    for name in ("004.yaml", "book.yaml"):
+        shutil.copy(ROOT / "claims" / name, folder)
+    return ledger.load(folder)
+
+
+def title(name: str) -> str:
+    return TITLES.get(name, name)
+
+
+def made(parameters: dict, scalars: dict, arrays: dict, status: str = "reused") -> Result:
+    if status in ("failed", "missing"):
+        return Result("f", parameters, status, error="ValueError: odd")
+    return Result("f", parameters, status, scalars, arrays)
+
+
+def attack_run(dataset="mnist", seed=10, method="unmixed", protocol="constant", n=50, hits=40):
+    channels, random = (1 if dataset == "mnist" else 3), np.random.RandomState(seed)
+    parameters = {"dataset": dataset, "n": n, "seed": seed, "protocol": protocol, "epochs": 9}
+    scalars = {
+        "auroc": 0.9, "hits": hits, "tpr_at_1_percent": hits / n, "excess": 4.0, "threshold": 0.6,
+        "ssim_above_0.4": 3, "median_ncc": 0.8, "attack_seconds": 1.5, "smallest_margin": 2.0,
+        "rank_correlation_margin_score": -0.4,
+    }  # fmt: skip
+    arrays = {
+        "best_ncc": random.rand(n), "best_ncc_held_out": random.rand(200), "ssim": random.rand(n),
+        "margins": 2 + random.rand(n), "shown_ncc": random.rand(6),
+        "shown_images": random.randint(0, 255, (6, channels, 8, 8), dtype=np.uint8),
+        "shown_reconstructions": random.randint(0, 255, (6, channels, 8, 8), dtype=np.uint8),
+    }  # fmt: skip
+    return made({**parameters, "method": method}, scalars, arrays)
+
+
+def training_run(dataset="mnist", seed=10, protocol="loss-scaled"):
+    along = {f"residual_{name}": [1.0, 0.5] for name in ("train", "held_out", "noise")}
+    scalars = {
+        **along, "epochs_observed": [10, 100], "final_residual": 0.5, "held_out_over_train": 1.0,
+        "rank_correlation_epoch_residual": -1.0, "rank_correlation_multiplier_margin": -0.7,
+        "mass_on_margin": 0.9, "smallest_margin": 3e6, "noise_edge": 0.1, "rank": 40 + seed,
+    }  # fmt: skip
+    parameters = {"dataset": dataset, "n": 50, "seed": seed, "protocol": protocol, "epochs": 100}
+    return made(parameters, scalars, {"singular_values": np.geomspace(10, 0.01, 64)})
+
+
+def circle_run(seed=10):
+    random, signs = np.random.RandomState(seed), np.tile([1.0, -1.0], 5)
+    measures = (
+        "correct", "log10_loss", "recovered", "filtered_precision", "filtered_recall",
+        "inversion_recovered", "recovered_minus_inversion", "median_angle_over_random_quantile",
+    )  # fmt: skip
+    arrays = {
+        "points": random.randn(10, 2), "signs": signs, "candidates": random.randn(10, 2),
+        "candidate_signs": signs, "strong": np.arange(4), "final": np.arange(2),
+        "inverted": random.randn(10, 2), "field": random.randn(11, 11),
+    }  # fmt: skip
+    return made({"seed": seed}, dict.fromkeys(measures, 1.0), arrays)
+
+
+FAILED = made({"dataset": "mnist", "n": 7, "seed": 10, "method": "unmixed"}, {}, {}, "failed")
+
+
+def groups(kind: str) -> dict[str, Runs]:
+    """attacked, trained and circles: nothing, failed runs only, one seed, several of everything."""
+    seeds = [10] if kind == "one seed" else [10, 11, 12]
+    if kind in ("empty", "failed"):
+        nothing = Runs([FAILED] if kind == "failed" else [], title=title)
+        return {"attacked": nothing, "trained": nothing, "circles": nothing}
+    sets = ["mnist"] if kind == "one seed" else ["mnist", "cifar10-jpeg"]
+    attacks = [("released", "constant"), ("first-layer", "constant"), ("unmixed", "constant")]
+    attacked = [
+        attack_run(dataset, seed, method, protocol, hits=40 if method == "unmixed" else 5)
+        for dataset in sets
+        for seed in seeds
+        for method, protocol in [*attacks, ("unmixed", "loss-scaled")]
+    ]
+    trained = [
+        training_run(dataset, seed, protocol)
+        for dataset in sets
+        for seed in seeds
+        for protocol in ("loss-scaled", "constant")
+    ]
+    return {
+        "attacked": Runs([*attacked, FAILED], title=title),
+        "trained": Runs(trained, title=title),
+        "circles": Runs(map(circle_run, seeds)),
+    }
+
+
+KINDS = ["empty", "failed", "one seed", "several"]
+DRAWN = {
+    "pairs": "attacked", "calibration": "attacked", "found": "attacked", "margins": "attacked",
+    "capacity": "attacked", "residual": "trained", "spectrum": "trained", "circle": "circles",
+}  # fmt: skip
+
+
+# --- figures -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("name", DRAWN)
+def test_a_figure_is_drawn_or_is_none(name, kind, tmp_path):
+    fig = getattr(figures, name)(groups(kind)[DRAWN[name]])
+    if kind in ("empty", "failed"):
+        assert fig is None
+    else:
+        assert isinstance(fig, Figure)
+        fig.savefig(tmp_path / "figure.svg", bbox_inches="tight")
+
+
+def texts(fig: Figure) -> str:
+    return " ".join(text.get_text() for text in fig.findobj(lambda a: hasattr(a, "get_text")))
+
+
+def test_figures_name_their_data_sets():
+    several = groups("several")
+    for name, group in DRAWN.items():
+        if name != "circle":
+            words = texts(getattr(figures, name)(several[group]))
+            assert "MNIST" in words and "CIFAR-10 (JPEG)" in words, name
+
+
+def test_pairs_show_the_first_run_of_each_set_in_lines():
+    attacked = groups("several")["attacked"].where(method="unmixed", protocol="constant")
+    assert len(figures.pairs(attacked, columns=4).axes) == 2 * 2 * 4
+    assert len(figures.pairs(attacked, columns=4, lines=2).axes) == 2 * 2 * 6
+    shown = figures.pairs(attacked, columns=4).axes[0].get_title()
+    assert shown == f"{attacked[0]['shown_ncc'][0]:.2f}"
+
+
+def test_calibration_has_one_row_a_set_and_one_column_an_attack():
+    fig = figures.calibration(groups("several")["attacked"].where(protocol="constant"))
+    assert len(fig.axes) == 2 * 3 and "40.0 of 50" in texts(fig) and "5.0 of 50" in texts(fig)
+
+
+# --- evidence ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_evidence_fits_the_ledger(kind, claims):
+    verdicts = page.judged(claims, evidence, **groups(kind))
+    found = {(verdict.id, verdict.on) for verdict in verdicts}
+    if kind in ("empty", "failed"):
+        assert not found
+    else:
+        assert {("H05", ""), ("H01", "MNIST"), ("H18-n50", "MNIST"), ("H19-n50", "MNIST")} <= found
+    if kind == "several":
+        assert {("H17-n50", "CIFAR-10 (JPEG)"), ("B01", "CIFAR-10 (JPEG)")} <= found
+        assert ("H17-n50", "MNIST") not in found and ("B01", "MNIST") not in found
+        assert len(verdicts) == 5 + 2 * 2 + 1 + 1 + 2 + 1
+
+
+def test_one_seed_is_never_a_verdict(claims):
+    verdicts = page.judged(claims, evidence, **groups("one seed"))
+    assert {verdict.verdict for verdict in verdicts} == {"INCONCLUSIVE"}
+
+
+def test_claims_at_fifty_images_are_judged_at_fifty_images():
+    attacked = Runs([attack_run(n=100, method="released")], title=title)
+    assert evidence.H18_n50(attacked) == {} and evidence.H19_n50(attacked) == {}
+
+
+def test_b01_is_judged_on_loss_scaled_networks():
+    runs = [
+        attack_run("cifar10-jpeg", protocol=p, hits=h)
+        for p, h in (("constant", 1), ("loss-scaled", 2))
+    ]
+    assert evidence.B01(Runs(runs, title=title))["CIFAR-10 (JPEG)"]["hits"] == [2]
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_sentences_never_hold_a_missing_number(kind):
+    runs = groups(kind)
+    same = runs["attacked"].where(protocol="constant")
+    said = [
+        reading.progress(runs["trained"]), reading.against_mixtures(same, 50),
+        reading.mean(same, "hits"), reading.median(runs["trained"], "smallest_margin"),
+        reading.titles(same), reading.held_out_images(same), reading.ranks(runs["trained"]),
+    ]  # fmt: skip
+    assert not [text for text in said if "nan" in text]
+    assert reading.scores(runs["attacked"]).empty == (kind in ("empty", "failed"))
+
+
+def test_numbers_by_hand():
+    runs = Runs([attack_run(seed=s, hits=h) for s, h in ((10, 3), (11, 4))], title=title)
+    assert reading.mean(runs, "hits") == "3.5" and reading.median(runs, "hits") == "3.5"
+    assert reading.held_out_images(runs) == "200" and reading.mean(Runs([]), "hits") == "–"
+    assert reading.large(1234.4) == "1,234" and reading.large(5.6e7) == "$5.6 \\cdot 10^{7}$"
+
+
+def test_a_difference_rests_on_the_set_where_it_is_least():
+    attacked = groups("several")["attacked"].where(protocol="constant")
+    unmixed, rows = attacked.where(method="unmixed"), attacked.where(method="first-layer")
+    assert reading.difference(unmixed, rows, "hits").low == 35
+    weaker = Runs([attack_run("cifar10-jpeg", s, hits=5) for s in (10, 11, 12)], title=title)
+    both = unmixed.where(dataset="mnist") + weaker
+    assert not reading.difference(both, rows, "hits").low > 0
+
+
+@pytest.mark.parametrize("kind", ["empty", "failed", "one seed"])
+def test_too_few_seeds_carry_no_comparison(kind):
+    attacked = groups(kind)["attacked"]
+    unmixed, rows = attacked.where(method="unmixed"), attacked.where(method="first-layer")
+    assert not reading.difference(unmixed, rows, "hits").low > 0
+
+
+def test_the_table_counts_close_pairs_and_puts_the_best_attack_first():
+    table = reading.scores(groups("several")["attacked"])
+    first = table.iloc[0]
+    assert first["found"] == 40 and first["attack"] == reading.NAMES["unmixed"]
+    assert table["seeds"].eq(3).all() and table["close"].between(5, 25).all()
+
+
+# --- the page without its runs -------------------------------------------------------------------
+
+NOWHERE = {
+    "nothing is computed": {"compute": False},
+    "an odd number": {"n": 7, "sizes": [7], "circle_seeds": []},
+    "more than there are": {"n": 1400, "sizes": [1400], "circle_seeds": []},
+    "an unknown set": {"datasets": ["nowhere"], "circle_seeds": []},
+    "no such labels": {"task": {"labels": "stripes"}, "circle_seeds": []},
+}
+
+
+@pytest.mark.parametrize("case", NOWHERE)
+def test_the_page_survives_missing_runs(case, claims, tmp_path, monkeypatch):
+    """Every cell of the notebook, with shorter live parts; no run of the study has values."""
+    said = []
+    monkeypatch.setattr(
+        page, "display", lambda shown, **_: said.append(str(getattr(shown, "data", shown)))
+    )
+    monkeypatch.setattr(ledger, "load", lambda _: claims)
+    monkeypatch.chdir(ROOT)
+    cells = percent.read_notebook(ROOT / "notebooks/07_kkt_reconstruction.py").cells
+    space: dict = {}
+    for cell in cells:
+        if cell.cell_type == "code":
+            source = cell.source.replace("epochs=1500", "epochs=60")
+            exec(source.replace("iterations=200", "iterations=2"), space)  # noqa: S102
+            if "parameters" in percent.cell_tags(cell):
+                space |= {"results": str(tmp_path), **NOWHERE[case]}
+    assert not space["attacked"] and space["study"].results
+    assert any("answer" in text for text in said) and not any("nan" in text for text in said)
+    status = said[-1]
+    assert "0 of" in status and ("failed" in status or "missing" in status)
