@@ -1,10 +1,15 @@
+"""Stamps of code: what changes them, what keeps them, and which code they are of."""
+
 import importlib
+import os
+import re
 import sys
 import textwrap
 
 import pytest
 
-from lib import fingerprint as fp
+from harness import stamp as stamps
+from harness.stamp import stamp
 
 SOURCE = '''
 """What the module is for."""
@@ -24,33 +29,6 @@ TEXT = """kept
 '''
 
 
-def test_comments_docstrings_and_blank_lines_do_not_count():
-    reworded = SOURCE.replace("Of a circle.", "Area of a disc,\n\n    in two lines.")
-    reworded = reworded.replace("    # squared\n", "\n\n").replace("  # the usual", "")
-    reworded = reworded.replace('"""What the module is for."""', "'other quotes'")
-    assert fp.stripped(reworded.encode()) == fp.stripped(SOURCE.encode())
-    assert fp.stripped(SOURCE.replace("\n", "\r\n").encode()) == fp.stripped(SOURCE.encode())
-
-
-@pytest.mark.parametrize(
-    ("old", "new"),
-    [("r**2", "r**3"), ("# also kept", "# changed"), ("kept\n\n", "kept\n"), ("math.pi", "3")],
-)
-def test_code_and_the_inside_of_strings_do_count(old, new):
-    assert old in SOURCE
-    assert fp.stripped(SOURCE.replace(old, new).encode()) != fp.stripped(SOURCE.encode())
-
-
-def test_what_is_left_is_exact():
-    """The text is hashed, so it must be the same in every Python version."""
-    expected = 'import math\ndef area(r):\n    return math.pi * r**2\n'
-    expected += 'TEXT = """kept\n   # also kept\n\n"""\n'
-    assert fp.stripped(SOURCE.encode()) == expected
-    odd = 'x = f"{1 + 1} # no comment"  # comment\nclass A:\n    "é"; y = "ü#"  # ö\n'
-    assert fp.stripped(odd.encode()) == 'x = f"{1 + 1} # no comment"\nclass A:\n    ; y = "ü#"\n'
-    assert fp.stripped(b"x = 1\x0c\ny = '\xe2\x80\xa8'  # z\n") == "x = 1\ny = '\u2028'\n"
-
-
 # --- what a function reaches; `toy` is a package, `run` in toy/runs.py the function
 
 TOY = {
@@ -63,7 +41,7 @@ TOY = {
 
 @pytest.fixture
 def toy(tmp_path, monkeypatch):
-    """A function that writes modules of the package and returns the fingerprint of `run`."""
+    """A function that writes modules of the package and returns the stamp of `run`."""
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
 
@@ -78,7 +56,8 @@ def toy(tmp_path, monkeypatch):
             path.write_text(textwrap.dedent(text))
         forget()
         importlib.invalidate_caches()
-        return fp.fingerprint(importlib.import_module("toy.runs").run)
+        stamps.record("toy")
+        return stamp(importlib.import_module("toy.runs").run)
 
     write(**TOY)
     yield write
@@ -87,15 +66,46 @@ def toy(tmp_path, monkeypatch):
 
 def changed(before, after):
     """Modules whose hash differs; none when the whole fingerprint is the same."""
-    assert (before[0] == after[0]) == (before[1] == after[1])
-    return {m for m in {*before[1], *after[1]} if before[1].get(m) != after[1].get(m)}
+    old, new = before.modules, after.modules
+    if before.digest == after.digest:
+        return set()
+    assert old != new
+    return {m for m in {*old, *new} if old.get(m) != new.get(m)}
 
 
-def test_a_change_far_down_changes_the_fingerprint_and_is_named(toy):
+def test_comments_docstrings_and_layout_do_not_count(toy):
+    run = SOURCE + "def run(): return area, TEXT"
+    before = toy(runs=run)
+    reworded = run.replace("Of a circle.", "Area of a disc,\n\n    in two lines.")
+    reworded = reworded.replace("    # squared\n", "\n\n").replace("  # the usual", "")
+    reworded = reworded.replace('"""What the module is for."""', "'other quotes'")
+    reworded = reworded.replace("math.pi * r**2", "(\n        math.pi\n        * (r ** 2))")
+    assert reworded.count("other quotes") == 1 and changed(before, toy(runs=reworded)) == set()
+    assert changed(before, toy(runs=run.replace("\n", "\r\n"))) == set()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("r**2", "r**3"), ("# also kept", "# changed"), ("kept\n\n", "kept\n"), ("math.pi", "3"),
+     ("area(r)", "area(r: int)"), ("r", "q")],
+)  # fmt: skip
+def test_code_parameters_and_the_inside_of_strings_do_count(toy, old, new):
+    source = SOURCE.strip() + "\ndef run(): return area, TEXT"
+    before = toy(runs=source)
+    edited = source.replace("(r)", "(q)").replace("r**2", "q**2") if old == "r" else None
+    assert changed(before, toy(runs=edited or source.replace(old, new))) == {"toy.runs"}
+
+
+def test_what_is_hashed_is_exact(toy):
+    """The digest must be the same in every Python version and on every machine."""
+    assert toy().digest == "1053249e68af7131"
+
+
+def test_a_change_far_down_changes_the_stamp_and_is_named(toy):
     before = toy()
-    assert before[1].keys() == {"toy.runs", "toy.a", "toy.b"}
+    assert before.modules.keys() == {"toy.runs", "toy.a", "toy.b"}
     assert changed(before, toy(b=TOY["b"].replace("= 1", "= 2"))) == {"toy.b"}
-    assert changed(before, toy(b=TOY["b"], a=TOY["a"].replace("g()", "g() + 1"))) == {"toy.a"}
+    assert changed(before, toy(b=TOY["b"], a=TOY["a"].replace("g()\n", "g() + 1\n"))) == {"toy.a"}
     assert changed(before, toy(**TOY)) == set()
 
 
@@ -110,12 +120,10 @@ def test_what_is_not_reached_or_said_does_not_count(toy):
     assert changed(before, toy(more="print('never imported')")) == set()
 
 
-def test_sources_are_the_files_of_what_is_reached(toy, tmp_path):
-    run = "from toy import a, idle\nfrom lib import plots, sweep\ndef run(): return plots, a.f()"
-    toy(runs=run, idle="X = 1")
-    run = sys.modules["toy.runs"].run
-    names = ("runs", "a", "b")
-    assert fp.sources(run) == {f"toy.{n}": tmp_path / "toy" / f"{n}.py" for n in names}
+def test_files_are_those_of_what_is_reached(toy, tmp_path):
+    run = "from toy import a, idle\nfrom harness import files, stamp\n"
+    found = toy(runs=run + "def run(): return files, a.f()", idle="X = 1")
+    assert set(found.files) == {tmp_path / "toy" / f"{n}.py" for n in ("runs", "a", "b")}
 
 
 # A module x of which only the function f is used.
@@ -201,8 +209,6 @@ def test_every_way_to_a_definition_is_followed_and_only_to_it(toy, run):
         "import inspect\nfrom toy import x\ndef run(): return inspect.getsource(x)",
         "import toy.x as y\nMODULES = [y]\ndef run(): return MODULES[0].g()",
         "from toy import x\ndef run(): return x.__dict__['g']",
-        "from toy.x import *\ndef run(): return g()",
-        "from toy import y\ndef run(): return y.g()",
         "import toy\ndef run(): return toy.x",
         "import toy\ndef run(name='x'): return getattr(toy, name)",
         "class A:\n    from toy import x\ndef run(): return A.x.g()",
@@ -213,7 +219,7 @@ def test_every_way_to_a_definition_is_followed_and_only_to_it(toy, run):
 )
 def test_a_module_that_is_used_otherwise_counts_as_a_whole(toy, run):
     x = X + "    def globals_of_x(): return globals()\n"
-    before = toy(runs=run, x=x, y="from toy.x import *")
+    before = toy(runs=run, x=x)
     for counts in (("OTHER = 1", "OTHER = 2"), ("class Other(Base)", "class Other")):
         assert "toy.x" in changed(before, toy(x=x.replace(*counts)))
     assert "toy.x" in changed(before, toy(x=x + "    NEW = 1"))
@@ -233,21 +239,21 @@ def test_a_module_that_is_used_otherwise_counts_as_a_whole(toy, run):
         ("TABLE.kind, x = 1, 1", "TABLE.kind, x = 2, 1"),
         ("TABLE |= {1: 1}; change(TABLE)", "TABLE |= {1: 2}; change(TABLE)"),
         ("assert LIMIT", "assert LIMIT > 0"),
-        ("old = change(1)", "old = change(2)"),
+        ("change(1); change(2)", "change(2); change(1)"),
         ("@change\ndef unused(): return 1", "@change\ndef unused(): return 2"),
         ("@TABLE.add(1)\nclass Unused: x = 1", "@TABLE.add(1)\nclass Unused: x = 2"),
         ("class Unused: x = change(1)", "class Unused: x = change(2)"),
         ("class Unused:\n @change\n def m(s): pass", "class Unused:\n @change\n def n(s): pass"),
         ("def unused(a=change(1)): pass", "def unused(a=change(2)): pass"),
-        ("from toy.y import *", "from toy import *"),
+        ("from toy.y import *", "from toy.y import *; from toy.loud import *"),
     ],
 )
 def test_what_loading_a_module_does_counts_when_it_is_only_imported(toy, statement, new):
     x = "import types\nLIMIT = 1\nclass Table(dict):\n    def add(self, a): return change\n"
     x += "TABLE = Table()\ndef change(x): return x\nIDLE = 1\n"
     run = "from toy import x as unused\ndef run(): return 1"
-    before = toy(runs=run, x=x + statement, y="")
-    assert "toy.x" in changed(before, toy(x=x + new))
+    before = toy(runs=run, x=x + statement, y="", loud="print()")
+    assert {"toy.x", "toy.loud"} & changed(before, toy(x=x + new))
     assert changed(before, toy(x=(x + statement).replace("IDLE = 1", "IDLE = 2"))) == set()
 
 
@@ -260,6 +266,7 @@ def test_what_loading_a_module_does_counts_when_it_is_only_imported(toy, stateme
         ("class Unused(Table): a = LIMIT", "class Unused(Table): a = 2 * LIMIT"),
         ("UNUSED = tuple(i + LIMIT for i in (1, 2))", "UNUSED = dict(a=LIMIT)"),
         ("UNUSED = Path('a')", "UNUSED = Path('b')"),
+        ("UNUSED = change()", "UNUSED = f()"),
         ("UNUSED: int", "UNUSED: str"),
         ("'text'", "..."),
     ],
@@ -275,7 +282,7 @@ def test_loading_counts_through_packages_and_unused_imports(toy):
     run = "from toy.inner import x\ndef run(): return x.f()"
     files = {"inner/x": "def f(): return 1", "inner/__init__": "", "z": "", "__init__": ""}
     before = toy(runs=run, **files)
-    assert before[1].keys() == {"toy.runs", "toy.inner.x"}
+    assert before.modules.keys() == {"toy.runs", "toy.inner.x"}
     assert changed(before, toy(**{"inner/__init__": "print()"})) == {"toy.inner"}
     unused = {"inner/__init__": "from toy import z", "z": "print()"}
     assert changed(before, toy(**unused)) == {"toy.z"}
@@ -284,7 +291,7 @@ def test_loading_counts_through_packages_and_unused_imports(toy):
 
 def test_a_package_may_name_its_definitions_like_its_modules(toy):
     run = "from toy.inner import f\ndef run(): return f()"
-    files = {"inner/__init__": "from .f import f\nfrom .g import g", "inner/g": "def g(): return 1"}
+    files = {"inner/__init__": "from .f import f\nfrom .g import g", "inner/g": "def g(): return 3"}
     before = toy(runs=run, **files, **{"inner/f": "def f(): return 1"})
     assert "toy.inner.f" in changed(before, toy(**{"inner/f": "def f(): return 2"}))
     other = toy(**{"inner/__init__": "from .g import g as f", "inner/f": "def f(): return 1"})
@@ -297,7 +304,7 @@ def test_circular_imports_end(toy):
         x="from toy import y\ndef f(): return y.g\ndef other(): return 1",
         y="from toy import x\ndef g():\n    from toy.x import none\n    return x.f() + none",
     )
-    assert before[1].keys() == {"toy.runs", "toy.x", "toy.y"}
+    assert before.modules.keys() == {"toy.runs", "toy.x", "toy.y"}
 
 
 def test_the_order_counts_where_it_matters(toy):
@@ -314,7 +321,6 @@ def test_the_order_counts_where_it_matters(toy):
         "def outer():\n    def run(): return 1\n    return run\nrun = outer()",
         "run = lambda: 1",
         "class A:\n    def run(self): return 1\nrun = A.run",
-        "if True:\n    def run(): return 1",
         "import functools\ndef other(): return 1\n@functools.wraps(other)\ndef run(): return 2",
     ],
 )
@@ -330,3 +336,135 @@ def test_statements_that_share_a_line_and_odd_layouts(toy):
     assert changed(before, toy(runs=run.replace("staticmethod", "classmethod"))) == {"toy.runs"}
     odd = "# coding: utf-8\n# encoding: of what\n\n" + run.replace("\n", "\r\n")
     assert changed(before, toy(runs=odd)) == set()
+
+
+# --- moved, renamed, imported in another way
+
+F = "import math\nSIZE = 2\ndef f(a):\n    return f(a - 1) if a else math.pi * SIZE\n"
+PLAIN = "from toy import x\ndef run(a): return x.f(a)"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"runs": "from toy.x import f\ndef run(a): return f(a)"},
+        {"runs": "import toy.x as other\ndef run(a): return other.f(a)"},
+        {"runs": "from toy.x import *\ndef run(a): return f(a)"},
+        {"runs": PLAIN, "x": "from toy.y import f", "y": F},
+        {"runs": PLAIN, "x": "from toy.y import *", "y": F},
+        {"runs": "from toy.inner.deep import f\ndef run(a): return f(a)", "inner/__init__": "",
+         "inner/deep": F, "x": ""},
+        {"runs": F + "def run(a): return f(a)", "x": ""},
+        {"runs": PLAIN.replace(".f(", ".other("), "x": re.sub(r"\bf\b", "other", F)},
+        {"x": F.replace("SIZE", "WIDTH")},
+        {"x": F.replace("import math", "import math as m").replace("math.pi", "m.pi")},
+        {"x": F.replace("import math", "from math import pi").replace("math.pi", "pi")},
+        {"x": "def f(a):\n    return f(a - 1) if a else math.pi * SIZE\nSIZE = 2\nimport math\n"},
+    ],
+)  # fmt: skip
+def test_moving_renaming_and_importing_otherwise_keep_the_stamp(toy, files):
+    before = toy(runs=PLAIN, x=F)
+    after = toy(**files)
+    assert after.digest == before.digest
+    [home] = [name for name, text in files.items() if "math" in text] or ["x"]
+    text = files.get(home, F)
+    edited = toy(**{home: text.replace("= 2", "= 3")})
+    assert "= 2" in text and edited.digest != before.digest
+
+
+def test_a_local_name_is_not_the_module_of_that_name(toy):
+    use = "from toy import x\ndef run(x): return x.f\ndef more(): return [x.g for x in ()]"
+    before = toy(runs=use, x="def f(): return 1\ndef g(): return 1")
+    assert changed(before, toy(x="def f(): return 2\ndef g(): return 2")) == set()
+    inner = "from toy import x\ndef run():\n    def inner(): return x.f\n    return inner"
+    before = toy(runs=inner, x="def f(): return 1")
+    assert changed(before, toy(x="def f(): return 2")) == {"toy.x"}
+    method = "from toy import x\nclass A:\n    x = 1\n    def m(self): return x.f\ndef run(): return A"
+    before = toy(runs=method, x="def f(): return 1")
+    assert changed(before, toy(x="def f(): return 2")) == {"toy.x"}
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        "try:\n    from toy import x\nexcept ImportError:\n    raise\ndef run(): return x.f()",
+        "class A:\n    from toy.x import f\ndef run(): return A.f()",
+        "class A:\n    from toy import x\ndef run(): return A.x.f()",
+        "if True:\n    import toy.x as y\ndef run(): return y.f()",
+    ],
+)
+def test_imports_below_the_top_level_are_followed(toy, run):
+    before = toy(runs=run, x="def f(): return 1")
+    assert changed(before, toy(x="def f(): return 2")) == {"toy.x"}
+
+
+def test_what_an_attempt_imports_counts(toy):
+    run = "try:\n    import csv as m\nexcept ImportError:\n    m = None\ndef run(): return m"
+    before = toy(runs=run)
+    assert changed(before, toy(runs=run.replace("csv", "json"))) == {"toy.runs"}
+
+
+def test_a_definition_within_an_if_counts_and_its_neighbours_do_not(toy):
+    run = "if True:\n    def run(): return 1\nIDLE = 1"
+    before = toy(runs=run)
+    assert changed(before, toy(runs=run.replace("return 1", "return 2"))) == {"toy.runs"}
+    assert changed(before, toy(runs=run.replace("IDLE = 1", "IDLE = 2"))) == set()
+
+
+def test_cycles_do_not_hide_an_edit(toy):
+    x = "from toy import y\ndef f(a): return y.g(a)\n"
+    y = "from toy import x\ndef g(a): return x.f(a) if a else h(a)\ndef h(a): return g(a - 1)\n"
+    before = toy(runs=PLAIN, x=x, y=y)
+    assert changed(before, toy(y=y.replace("a - 1", "a - 2"))) == {"toy.y"}
+    assert changed(before, toy(y=y, x=x.replace("g(a)", "g(a + 1)"))) == {"toy.x"}
+
+
+def test_one_definition_may_stand_for_another(toy, monkeypatch):
+    monkeypatch.setattr(stamps, "EQUIVALENT", {})
+    run = "from toy import x\ndef run(): return x.f()"
+
+    def definition():
+        return stamps.definition_hash("toy.x", "f", packages=("toy",))
+
+    before, was = toy(runs=run, x="def f(): return 1 + 1"), definition()
+    rewritten, now = toy(x="def f(): return 2"), definition()
+    assert rewritten.digest != before.digest and now != was
+    stamps.declare({now: was})
+    assert toy().digest == before.digest and definition() == was
+    assert toy(x="def f(): return 3").digest not in (before.digest, rewritten.digest)
+    with pytest.raises(KeyError, match="toy.x has no definition 'nothing'"):
+        stamps.definition_hash("toy.x", "nothing", packages=("toy",))
+
+
+# --- the code that runs
+
+
+def test_the_text_that_was_loaded_is_hashed_and_not_the_file(toy, tmp_path):
+    before = toy()
+    function = sys.modules["toy.runs"].run
+    path = tmp_path / "toy" / "b.py"
+    assert "toy.b" not in sys.modules and function() == 1
+    path.write_text(TOY["b"].replace("= 1", "= 2"))
+    assert function() == 1 and stamp(function).digest == before.digest
+    assert toy().digest != before.digest
+
+
+def test_a_module_that_was_loaded_twice_is_unknown(toy, tmp_path):
+    toy()
+    module = importlib.import_module("toy.b")
+    importlib.reload(module)
+    stamp(sys.modules["toy.runs"].run)
+    (tmp_path / "toy" / "b.py").write_text(TOY["b"].replace("= 1", "= 2"))
+    importlib.reload(module)
+    with pytest.raises(stamps.UnknownCode, match="b.py may have changed after this process"):
+        stamp(sys.modules["toy.runs"].run)
+
+
+def test_a_module_that_nobody_recorded_is_unknown_once_its_file_is_newer(toy, tmp_path):
+    toy()
+    module = importlib.import_module("toy.b")
+    del module.__loaded_text__
+    with pytest.raises(stamps.UnknownCode, match="b.py .*start the process .*anew"):
+        stamp(sys.modules["toy.runs"].run)
+    os.utime(tmp_path / "toy" / "b.py", (0, 0))
+    stamp(sys.modules["toy.runs"].run)
