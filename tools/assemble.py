@@ -105,7 +105,8 @@ def load_executed(
     if not executed.is_dir():
         what = "is a file, not a folder" if executed.exists() else "is not there"
         raise SiteError(
-            f"the folder of executed notebooks, {executed}, {what}\n{how_to_execute(executed, profile)}"
+            f"the folder of executed notebooks, {executed}, {what}\n"
+            f"{how_to_execute(executed, profile)}"
         )
     loaded, missing, problems = {}, [], []
     for source in list_notebooks(root / "notebooks"):
@@ -165,7 +166,7 @@ def load_one(source: Path, path: Path, profile: str) -> NotebookNode:
 
 
 def prepare_page(notebook: NotebookNode, name: str) -> list[str]:
-    """Make an executed notebook fit for the page, in place; returns notes about what was left out."""
+    """Make an executed notebook fit for the page, in place; notes about what was left out."""
     notes = remove_stderr(notebook, name)
     place_figures(notebook, name)
     show_used_parameters(notebook, name)
@@ -216,7 +217,8 @@ def figure_metadata(
     if missing:
         wanted = ", ".join("alt text" if key == "alt" else f"a {key}" for key in missing)
         raise SiteError(
-            f"{where} shows an image without {wanted}; use page.show(fig, alt=..., caption=..., name=...)"
+            f"{where} shows an image without {wanted}; "
+            "use page.show(fig, alt=..., caption=..., name=...)"
         )
     image = {"alt": figure["alt"]} | ({"width": f"{width}px"} if width else {})
     return {"image": image, "figure": {"caption": figure["caption"], "name": figure["name"]}}
@@ -289,7 +291,7 @@ def with_values(source: str, values: dict[str, Any], name: str) -> str:
 
 
 class Pages(NamedTuple):
-    """A notebook's cells in the order they are read; the appendix is None where no cell is for it."""
+    """A notebook's cells in the order they are read; without cells for it, no appendix."""
 
     chapter: NotebookNode
     appendix: NotebookNode | None
@@ -314,7 +316,8 @@ def arrange(notebook: NotebookNode, stem: str) -> Pages:
                 f"Grids, ablations and long tables: {{doc}}`Appendix: {title} <{stem}{APPENDIX}>`.",
             )
         )
-        back = f"# Appendix: {title}\n\nThis page belongs to {{doc}}`{title} <{stem}>`, which says how both were made."
+        chapter = f"{{doc}}`{title} <{stem}>`"
+        back = f"# Appendix: {title}\n\nIt belongs to {chapter}, which says how both were made."
         appendix = [prose("from-chapter", back), *appendix]
     if making:
         making = [prose("made", f"## {MADE}"), *making]
@@ -338,7 +341,7 @@ def provenance_block(
     record: dict[str, Any], library_now: str, *, under_heading: bool = False
 ) -> str:
     """What the page was made from, collapsed, as HTML."""
-    source = record["source"]
+    source = html.escape(record["source"])
     version = record["commit"] + (" with local changes" if record["dirty"] else "")
     if record["library_sha256"] != library_now:
         version += "; the code that the notebook calls has changed since"
@@ -347,7 +350,7 @@ def provenance_block(
         for key, value in record["parameters"].items()
     )
     rows = {
-        "Source": f'<a href="../source/{html.escape(source)}"><code>{html.escape(source)}</code></a>',
+        "Source": f'<a href="../source/{source}"><code>{source}</code></a>',
         "Profile": html.escape(record["profile"]),
         "Parameters": f'<span class="parameters">{parameters}</span>',
         "Commit": f"<code>{html.escape(version)}</code>",
@@ -362,8 +365,12 @@ def provenance_block(
     }
     body = "".join(f"<dt>{term}</dt><dd>{value}</dd>" for term, value in rows.items())
     summary = "The page: source, parameters, software, time" if under_heading else MADE
-    note = "How this page was executed. The runs that it shows can be older and from elsewhere; each has a record of its own."
-    return f'<details class="provenance"><summary>{summary}</summary><p>{note}</p><dl>{body}</dl></details>'
+    note = (
+        "How this page was executed. The runs that it shows can be older and from elsewhere; "
+        "each has a record of its own."
+    )
+    inside = f"<summary>{summary}</summary><p>{note}</p><dl>{body}</dl>"
+    return f'<details class="provenance">{inside}</details>'
 
 
 def gallery_page(notebooks: dict[str, NotebookNode], images: Path) -> str:
@@ -392,7 +399,10 @@ def gallery_page(notebooks: dict[str, NotebookNode], images: Path) -> str:
 
 def gallery_card(name: str, alt: str, picture: Path) -> str:
     one_line = " ".join(alt.split())
-    return f":::{{grid-item-card}}\n:img-top: gallery/{picture.name}\n:img-alt: {one_line}\n:link: {name}\n:link-type: ref\n\n{{numref}}`{name}`\n:::"
+    options = (
+        f":img-top: gallery/{picture.name}\n:img-alt: {one_line}\n:link: {name}\n:link-type: ref"
+    )
+    return f":::{{grid-item-card}}\n{options}\n\n{{numref}}`{name}`\n:::"
 
 
 def write_picture(output: NotebookNode, path: Path) -> Path:

@@ -55,20 +55,24 @@ async function settled(frame) {
   await pause(20);
 }
 
-const bottom = (element) => element?.checkVisibility() ? Math.ceil(element.getBoundingClientRect().bottom) : null;
+const visible = (element) => element.checkVisibility();
+const bottom = (element) =>
+  element && visible(element) ? Math.ceil(element.getBoundingClientRect().bottom) : null;
 
 // Where the parts of the first screen end; null for one that the page lacks.
 function firstScreen(page) {
   const answer = page.querySelector(".bd-article .answer");
   if (!answer) return null;
   const title = page.querySelector(".bd-article h1");
-  const before = (element) => element.compareDocumentPosition(answer) & Node.DOCUMENT_POSITION_FOLLOWING;
+  const before = (element) =>
+    element.compareDocumentPosition(answer) & Node.DOCUMENT_POSITION_FOLLOWING;
   const words = [...page.querySelectorAll(".bd-article p")]
-    .filter((words) => before(words) && words.checkVisibility());
+    .filter((words) => before(words) && visible(words));
   const next = (answer.closest("div.cell") ?? answer).nextElementSibling;
-  const seen = [...(next?.querySelectorAll("img") ?? [])].filter((image) => image.checkVisibility());
+  const seen = [...(next?.querySelectorAll("img") ?? [])].filter(visible);
   return {
-    title: bottom(title), question: bottom(words.at(-1)), answer: bottom(answer), "key figure": bottom(seen[0]),
+    title: bottom(title), question: bottom(words.at(-1)), answer: bottom(answer),
+    "key figure": bottom(seen[0]),
     excused: /^\\s*Not run/.test(next?.textContent ?? ""),
   };
 }
@@ -136,7 +140,8 @@ async function look(address) {
   const found = {};
   for (const address of given.pages) {
     const late = pause(20000).then(() => ({failed: "it was not drawn in 20 s"}));
-    found[address] = await Promise.race([look(address).catch((error) => ({failed: String(error)})), late]);
+    const seen = look(address).catch((error) => ({failed: String(error)}));
+    found[address] = await Promise.race([seen, late]);
   }
   await fetch("/-found", {method: "POST", body: JSON.stringify(found)});
 })();

@@ -41,7 +41,8 @@ FENCE_AS_CODE = re.compile(r"^\{[a-z][a-z-]*\}.*\n|^\{[a-z][a-z-]*\}[^\n]* :[a-z
 VERBATIM = {"pre", "script", "style"}
 ACTIVE = {"script", "iframe", "object", "embed", "base", "form", "meta", "link"}
 VOID = {
-    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track", "wbr",
+    "area", "base", "br", "col", "embed", "hr", "img", "input", "link", "meta", "source", "track",
+    "wbr",
 }  # fmt: skip
 CHAPTER = re.compile(r"^0*([0-9]+)_")
 

@@ -126,7 +126,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument(
         "--only",
         action="store_true",
-        help="with the chapters that were executed; the others are named, and warnings are no errors",
+        help="with the chapters that were executed; then warnings are no errors",
     )
     options = parser.parse_args(arguments)
     executed = options.executed or ROOT / "_build" / "executed" / options.profile
