@@ -146,8 +146,8 @@ def status(study: Study) -> None:
         "failed": len(failed),
         "reasons": list(dict.fromkeys(reason(result) for result in failed)),
     }
-    text = run_status(results) + "".join(
-        f"\n\n{study.title(name)} is not here: {why}" for name, why in study.missing.items()
+    text = _inert(run_status(results)) + "".join(
+        f"\n\n{study.title(name)} is not here: {_inert(why)}" for name, why in study.missing.items()
     )
     display(
         {"text/markdown": text + _made(results), "text/plain": text},
@@ -169,7 +169,11 @@ def _made(results: Sequence[Result]) -> str:
     return (
         f"\n\nThe runs took {took} in all, on {'; '.join(where)}"
         + (f", from {days[0]} to {days[-1]}" if days else "")
-        + (f", at commit {', '.join(commits[:4])}{' and others' * (len(commits) > 4)}" if commits else "")
+        + (
+            f", at commit {', '.join(commits[:4])}{' and others' * (len(commits) > 4)}"
+            if commits
+            else ""
+        )
         + "."
     )
 
@@ -255,7 +259,9 @@ def _on_parts(verdict: Verdict) -> str:
 def _evidence(found: Sequence[Verdict]) -> None:
     """Folded away, the statistic of every test with its interval, by part if it has any."""
     parts = parts_frame(found)
-    lines = [f"- **{r.claim}**, {r.part}: {r.verdict}. {r.evidence}" for r in parts.itertuples()]
+    lines = [
+        f"- **{r.claim}**, {_inert(r.part)}: {r.verdict}. {r.evidence}" for r in parts.itertuples()
+    ]
     lines += [
         f"- **{verdict.id}**{', ' * bool(verdict.on)}{verdict.on}: {'; '.join(map(str, verdict.outcomes)) or ' '.join(verdict.notes)}"
         for verdict in found
@@ -282,7 +288,12 @@ def _cell(value: Any, form: str | Callable[[Any], str] | None) -> str:
         text = f"{value:.3g}"
     else:
         text = str(value)
-    return re.sub(r"\s*\n\s*", " ", text).replace("|", "\\|")
+    return _inert(re.sub(r"\s*\n\s*", " ", text).replace("|", "\\|"))
+
+
+def _inert(text: str) -> str:
+    """Text from data or from an error, in which nothing is markup: `<svg` is not a picture."""
+    return re.sub(r"<(?=[A-Za-z/!])", "&lt;", text)
 
 
 def _sentence(text: str, what: str) -> str:

@@ -71,8 +71,14 @@ def load(
 
 
 def title(name: str) -> str:
-    """How a data set is called in figures and tables: "cifar10-jpeg" -> "CIFAR-10 (JPEG)"."""
-    return KNOWN[name].title if name in KNOWN else Path(name).name
+    """How a data set is called in figures and tables: "cifar10-jpeg" -> "CIFAR-10 (JPEG)".
+
+    A folder is called by its name; angle brackets in it, which a page could take for markup, turn
+    into others.
+    """
+    if name in KNOWN:
+        return KNOWN[name].title
+    return Path(name).name.replace("<", "‹").replace(">", "›")
 
 
 def side(name: str) -> int | None:
