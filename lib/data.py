@@ -93,7 +93,8 @@ def unavailable(names: Sequence[str]) -> dict[str, str]:
         try:
             load(name)
         except (OSError, ValueError) as error:
-            reasons[name] = str(error).splitlines()[0]
+            # a page that says so must not hold a path of the machine it was made on
+            reasons[name] = str(error).splitlines()[0].replace(str(_root(None)), "the data folder")
     return reasons
 
 
