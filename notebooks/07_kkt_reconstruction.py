@@ -208,9 +208,8 @@ page.show(
 # %%
 page.show(
     figures.residual(trained),
-    alt="Curves over training steps, one row of panels a data set. With loss-scaled steps the lines "
-    "of the training images fall below those of held-out images and noise; with constant steps all "
-    "stay close to one.",
+    alt="Falling curves over training steps, one row of panels a data set, one column a protocol: "
+    "training images, held-out images and noise, each in a colour.",
     caption="The equations set in slowly: KKT residual along training, the share of the squared norm "
     f"of the weights that the best multipliers leave unexplained. {n} images, a line a seed.",
     name="fig-residual",
@@ -304,9 +303,8 @@ candidates = rowspace.unmix(layers[0][0], (1, 8, 8), seed=0)
 # %%
 page.show(
     figures.calibration(same.where(method=["released", "first-layer", "unmixed"])),
-    alt="Histograms of the best correlation, a row a data set, a column an attack. Those of training "
-    "and held-out images overlap for the paper's attack and for the rows of the first layer; for the "
-    "unmixed first layer the training images form a peak near one.",
+    alt="Histograms of the best correlation of training and of held-out images, a row a data set, a "
+    "column an attack, with the number of training images found in each panel.",
     caption=f"Best correlation of each image with any candidate, {n} training images, three attacks "
     "on the same networks, all seeds. Dashed: the 99 % quantile of held-out images.",
     name="fig-calibration",
@@ -421,7 +419,7 @@ page.show(
 # %% tags=["appendix"]
 page.show(
     figures.pairs(released, columns=6, lines=2),
-    alt="Rows of small images of the paper's attack, above training images; few resemble them.",
+    alt="Rows of small images from the paper's attack, above the training images next to them.",
     caption="The paper's attack, constant steps. Numbers: correlation of the best candidate.",
     name="fig-released",
 )
