@@ -20,9 +20,9 @@
 # %% tags=["parameters"]
 datasets = ["digits"]
 n = 600  # training images of the classifier, if there are so many
-classifier_steps = 150
-steps = 150  # of the generator
-reduced = {"fresh": 1000, "width": 16}  # for a quick look; {} at full size
+classifier_steps = 80
+steps = 100  # of the generator
+reduced = {"fresh": 500, "width": 12, "batch": 48, "lr": 4e-3}  # for a quick look; {} at full size
 seeds = [10]  # draw of the training images, classifier, generator
 order_seeds = [10]  # of the runs that are ranked
 generators = 3  # of the first seed, against the same classifier
@@ -124,8 +124,8 @@ digits = data.load("digits", size=20)
 with torch.random.fork_rng():
     torch.manual_seed(0)  # first weights and dropout
     classifier = models.RegularisedCNN(channels=1, size=20)
-    generator = Generator(classes=10, channels=1, size=20, width=32)
-    train.fit(classifier, normalised(digits.images), digits.labels, steps=150, lr=1e-3)
+    generator = Generator(classes=10, channels=1, size=20, width=16)
+    train.fit(classifier, normalised(digits.images), digits.labels, steps=80, lr=1e-3)
 
 # %% [markdown]
 # Then the generator, which never sees an image: only the classifier, its weights and its gradients.
@@ -134,10 +134,11 @@ with torch.random.fork_rng():
 history = inversion.invert(
     classifier.eval(),
     generator,
-    steps=150,
+    steps=120,
     weights={"kl": 1, "ce": 1, "cosine": 1, "orthogonality": 1},
+    lr=4e-3,
     batch=64,
-    observe_at=range(0, 150, 25),
+    observe_at=range(0, 120, 20),
 )
 samples = inversion.sample(generator, classifier, 500, seed=1)
 page.say(sentences.live(history))

@@ -95,8 +95,8 @@ def _listed(names: Sequence[str]) -> str:
 def live(history: Mapping[str, Sequence[float]]) -> str:
     accuracies = ", ".join(f"{a:.0%}" for a in history["accuracy"])
     return (
-        f"Every 25 steps the *inversion accuracy*, the share of fresh images that the classifier "
-        f"names as asked, is {accuracies.replace('%', ' %')}. "
+        f"Every {history['step'][1]} steps the *inversion accuracy*, the share of fresh images "
+        f"that the classifier names as asked, is {accuracies.replace('%', ' %')}. "
         + (inversion.complaint(history) or "The generator has neither collapsed nor stopped short.")
     )
 
@@ -235,7 +235,7 @@ def unlike(asked: Asked) -> str:
     text = (
         "Asked for doubt, images convince the other network in "
         + each(asked, lambda d: f"{mean(asked[soft], 'oracle_accuracy', d):.0%}")
-        + " of cases, asked for certainty in "
+        + ", asked for certainty in "
         + each(asked, lambda d: f"{mean(asked[hot], 'oracle_accuracy', d):.0%}")
         + "."
     )

@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from experiments import network_inversion as chapter
+from chapters import shared
+from chapters.network_inversion import runs
+from harness.store import split_values
 from lib import data, inversion, train
-from lib.results import split_values
+from lib.generator import Generator
 
 SCALARS = {
     "failure",
@@ -56,7 +58,7 @@ SMALL = {
 
 
 def run(**settings) -> dict:
-    return chapter.inverted("digits", **SMALL | settings)
+    return runs.inverted("digits", **SMALL | settings)
 
 
 def rows(images: Tensor) -> set[bytes]:
@@ -74,7 +76,7 @@ def trainings(monkeypatch) -> list[dict]:
         return fit(network, images, labels, **settings)
 
     monkeypatch.setattr(train, "fit", watch)
-    chapter.subject.cache_clear()
+    shared.subject.cache_clear()
     return seen
 
 
@@ -83,21 +85,21 @@ def trainings(monkeypatch) -> list[dict]:
 
 def test_the_first_of_each_class_class_by_class():
     labels = torch.tensor([2, 0, 0, 2, 1, 0])
-    assert chapter.first_of_each(labels, 2, 3).tolist() == [1, 2, 4, 0, 3]
-    assert chapter.first_of_each(labels, 9, 4).tolist() == [1, 2, 5, 4, 0, 3]
-    assert chapter.first_of_each(labels, 1, 2).tolist() == [1, 4]
+    assert shared.first_of_each(labels, 2, 3).tolist() == [1, 2, 4, 0, 3]
+    assert shared.first_of_each(labels, 9, 4).tolist() == [1, 2, 5, 4, 0, 3]
+    assert shared.first_of_each(labels, 1, 2).tolist() == [1, 4]
 
 
 def test_images_span_minus_one_to_one_and_bytes_all_of_their_range():
     images = torch.tensor([0.0, 0.5, 1.0])
-    assert chapter.normalised(images).tolist() == [-1, 0, 1]
-    found = chapter.as_bytes(chapter.normalised(torch.arange(256) / 255))
+    assert shared.normalised(images).tolist() == [-1, 0, 1]
+    found = shared.as_bytes(shared.normalised(torch.arange(256) / 255))
     assert found.dtype == torch.uint8 and found.tolist() == list(range(256))
 
 
 def curve(accuracy: list[float], step: list[int] | None = None) -> dict[str, float]:
     step = list(range(0, 10 * len(accuracy), 10)) if step is None else step
-    return chapter._convergence({"step": step, "accuracy": accuracy})
+    return runs._convergence({"step": step, "accuracy": accuracy})
 
 
 def test_an_even_rise_has_a_jump_of_1():
@@ -117,7 +119,7 @@ def test_a_plateau_and_a_sudden_rise_have_a_large_jump():
 
 def test_the_noise_of_single_observations_is_no_jump():
     random = np.random.default_rng(0)
-    step = [0, *(k for k in chapter.OBSERVED_AT if k <= 500)]
+    step = [0, *(k for k in shared.OBSERVED_AT if k <= 500)]
     even = 0.1 + 0.8 * np.array(step) / 500
     noisy = even + random.normal(0, 0.03, len(step))
     assert curve(noisy.tolist(), step)["jump"] < 3
@@ -144,14 +146,14 @@ def test_few_images_of_a_class_form_no_cluster():
     torch.manual_seed(0)
     seen = torch.randn(59, 3) + 100 * (torch.arange(59) % 2)[:, None]
     labels = torch.tensor([0] * 40 + [1] * 19)
-    assert chapter.clusters_by_class(seen, labels, 3) == [2, 0, 0]
+    assert shared.clusters_by_class(seen, labels, 3) == [2, 0, 0]
 
 
 def test_accuracy_by_class():
     labels = torch.tensor([0, 1, 0, 1, 2, 0])
     logits = torch.eye(3)[torch.tensor([0, 2, 1, 1, 2, 1])]
     empty = torch.zeros(6, 1)
-    found = chapter._by_class(inversion.Samples(empty, labels, logits, logits, empty))
+    found = runs._by_class(inversion.Samples(empty, labels, logits, logits, empty))
     assert found.tolist() == pytest.approx([1 / 3, 1 / 2, 1])
 
 
@@ -159,7 +161,7 @@ def test_accuracy_by_class():
 
 
 def test_classifier_and_oracle_learn_from_disjoint_images(trainings):
-    of = chapter.subject("digits", 0, "MLP", 200, 2, "float32", "cpu")
+    of = shared.subject("digits", 0, "MLP", 200, 2, "float32", "cpu")
     own, others = trainings
     assert own["network"] is of.classifier and others["network"] is of.oracle
     assert not rows(own["images"]) & rows(others["images"])
@@ -168,13 +170,13 @@ def test_classifier_and_oracle_learn_from_disjoint_images(trainings):
         assert given["labels"].bincount().tolist() == [20] * 10
         assert given["images"].min() == -1 and given["images"].max() == 1
     test = data.load("digits", split="test", size=20)
-    assert rows(of.test.images) == rows(chapter.normalised(test.images))
+    assert rows(of.test.images) == rows(shared.normalised(test.images))
     assert own["seed"] != others["seed"]
     assert not of.classifier.training and not of.oracle.training
 
 
 def test_images_are_shuffled_and_keep_their_labels(trainings):
-    of = chapter.subject("digits", 0, "MLP", 600, 2, "float32", "cpu")
+    of = shared.subject("digits", 0, "MLP", 600, 2, "float32", "cpu")
     for images in (of.training, of.test):
         assert len(images.labels[:100].unique()) == 10
         assert images.labels[:100].bincount().max() < 25
@@ -187,7 +189,7 @@ def test_images_are_shuffled_and_keep_their_labels(trainings):
 
 
 def test_of_a_small_set_half_is_left_for_the_oracle(trainings):
-    of = chapter.subject("digits", 0, "MLP", 10_000, 1, "float32", "cpu")
+    of = shared.subject("digits", 0, "MLP", 10_000, 1, "float32", "cpu")
     assert len(of.training) == 600
     assert [len(given["labels"]) for given in trainings] == [600, 600]
 
@@ -204,9 +206,9 @@ def test_several_attacks_meet_the_same_classifier(trainings):
 def test_the_global_random_state_does_not_matter_to_a_classifier(trainings):
     networks = []
     for seed in (5, 6):
-        chapter.subject.cache_clear()
+        shared.subject.cache_clear()
         torch.manual_seed(seed)
-        of = chapter.subject("digits", 0, "regularised CNN", 100, 2, "float32", "cpu")
+        of = shared.subject("digits", 0, "regularised CNN", 100, 2, "float32", "cpu")
         networks.append(of.classifier)
     assert len(trainings) == 4
     for a, b in zip(*(network.parameters() for network in networks)):
@@ -214,7 +216,7 @@ def test_the_global_random_state_does_not_matter_to_a_classifier(trainings):
 
 
 def test_an_unknown_architecture_is_an_error_that_lists_the_known():
-    with pytest.raises(ValueError, match="'RNN': regularised CNN, CNN, MLP, ViT"):
+    with pytest.raises(ValueError, match="'RNN': MLP, CNN, ViT, .*regularised CNN"):
         run(architecture="RNN")
 
 
@@ -239,7 +241,7 @@ def test_a_run_returns_plain_results():
     assert {len(arrays[name]) for name in HISTORY} == {4}
     images, labels = arrays["images"], arrays["shown_labels"]
     assert images.dtype == np.uint8 and images.shape == (len(labels), 1, 20, 20)
-    assert np.bincount(labels).max() <= chapter.SHOWN
+    assert np.bincount(labels).max() <= runs.SHOWN
 
 
 def test_a_run_is_reproduced():
@@ -251,30 +253,30 @@ def test_a_run_is_reproduced():
 @pytest.mark.parametrize("conditioning", ["label", "vector", "matrix"])
 def test_only_a_vector_and_a_matrix_can_disagree(conditioning):
     assert set(run(conditioning=conditioning)) == SCALARS | ARRAYS
-    of = chapter.subject("digits", 0, "regularised CNN", 100, 3, "float32", "cpu")
-    made = inversion.Generator(10, 1, 20, conditioning=conditioning, width=8)
-    assert chapter._obeyed(made, of, 0) == {}
+    of = shared.subject("digits", 0, "regularised CNN", 100, 3, "float32", "cpu")
+    made = Generator(10, 1, 20, conditioning=conditioning, width=8)
+    assert runs._obeyed(made, of, 0) == {}
 
 
-@pytest.mark.parametrize("architecture", ["CNN", "MLP", "ViT"])
+@pytest.mark.parametrize("architecture", ["CNN", "MLP tapering", "ViT"])
 def test_every_architecture_can_be_inverted(architecture):
     assert set(run(architecture=architecture)) == SCALARS | ARRAYS | OBEYED
 
 
 def test_whom_a_generator_obeys(monkeypatch):
     """One paints the label of its vector, one that of its matrix; the classifier reads it."""
-    of = chapter.subject("digits", 0, "regularised CNN", 100, 3, "float32", "cpu")
-    made = inversion.Generator(10, 1, 20, width=8)
+    of = shared.subject("digits", 0, "regularised CNN", 100, 3, "float32", "cpu")
+    made = Generator(10, 1, 20, width=8)
 
     def follows(name):
         def paint(generator, conditions):
             place = getattr(conditions, name).flatten(1)
             return place[:, :: 11 if name == "matrices" else 1]  # ones of the diagonal
 
-        monkeypatch.setattr(inversion, "generate", paint)
-        return chapter._obeyed(made, of, 0)
+        monkeypatch.setattr(runs, "generate", paint)
+        return runs._obeyed(made, of, 0)
 
-    monkeypatch.setattr(chapter, "described", lambda network, images: (images, None))
+    monkeypatch.setattr(runs, "logits_and_features", lambda network, images: (images, None))
     assert follows("vectors") == {
         "follows_matrix": 0, "follows_vector": 1, "accuracy_blank_matrix": 1,
     }  # fmt: skip
