@@ -14,6 +14,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -73,12 +74,13 @@ def load(
 def title(name: str) -> str:
     """How a data set is called in figures and tables: "cifar10-jpeg" -> "CIFAR-10 (JPEG)".
 
-    A folder is called by its name; angle brackets in it, which a page could take for markup, turn
-    into others.
+    A folder is called by its name, without the hash of its content that a run has; angle brackets,
+    which a page could take for markup, turn into others.
     """
     if name in KNOWN:
         return KNOWN[name].title
-    return Path(name).name.replace("<", "‹").replace(">", "›")
+    folder = re.sub(r"@[0-9a-f]{12}$", "", Path(name).name)
+    return folder.replace("<", "‹").replace(">", "›")
 
 
 def side(name: str) -> int | None:
