@@ -24,7 +24,7 @@ classifier_steps = 150
 steps = 150  # of each generator
 size = {"width": 16}  # of the generators, for a quick look; {} at full size
 sampled = {"fresh": 1000}  # images of a generator, for a quick look
-look = {"generators": 2, "judged": 500}  # generators and images that are compared
+look = {"generators": 2, "judged": 300, "units": 64}  # generators and images that are compared
 seeds = [10]  # draw of the training images, classifier, generators
 tuned_on = "digits"  # where chapter 3 chooses the weights of the loss
 cosine_weights = [0.0, 16.0]
@@ -131,7 +131,7 @@ page.say(
 # not at inverted ones, with the eyes of the paper:
 
 # %%
-own = subject("digits", 0, "regularised CNN", 600, 100, "float32", "cpu")
+own = subject("digits", 0, "regularised CNN", 300, 60, "float32", "cpu")
 logits, found = logits_and_features(own.classifier, own.test.images)  # found: [images, 128]
 plane = features.principal_plane(found)
 kept = features.region_agreement(plane, own.classifier.head, found, logits.argmax(1))
@@ -234,7 +234,7 @@ page.say(
 # ## Through sparse units
 #
 # A k-sparse autoencoder {cite:p}`makhzani2014` writes each feature vector as a sum of few entries of a
-# learned dictionary: of 256 units at most 8 fire. The dictionary is fitted to training and inverted
+# learned dictionary, its units, of which at most 8 fire. The dictionary is fitted to training and inverted
 # images in equal parts, so that it favours neither. Which units fire on the training images of a class,
 # and do the same ones fire on its test images and its inverted images?
 
@@ -334,9 +334,9 @@ page.say(
 
 # %%
 generator, _ = trained_generator(
-    own, seed=0, weights=weights, steps=100, precision="float32", batch=64, lr=2e-3, width=16
+    own, seed=0, weights=weights, steps=60, precision="float32", batch=64, lr=2e-3, width=16
 )
-made = inversion.sample(generator, own.classifier, 500, seed=0)
+made = inversion.sample(generator, own.classifier, 300, seed=0)
 short, long = made.features.norm(dim=1), found.norm(dim=1)
 auroc = matching.auroc(-short, -long)
 print(f"median length {short.median():.1f} inverted, {long.median():.1f} real; AUROC {auroc:.3f}")
