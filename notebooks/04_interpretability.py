@@ -192,9 +192,9 @@ page.show(
 # %% tags=["remove-input"]
 page.say(
     "In the features a class forms "
-    f"{reading.spread(looked, 'clusters_in_features', '.2f', reading.average)} clusters. More weight on "
-    f"the cosine term goes with more of them (rank correlation {reading.ranks(swept)}), but even at the "
-    f"largest weight they are {reading.spread(heaviest, 'clusters', '.2f', reading.average)}, and there "
+    f"{reading.spread(looked, 'clusters_in_features', '.2f', reading.average)} clusters. The rank "
+    "correlation of their number with the weight of the cosine term is "
+    f"{reading.ranks(swept)}; at the largest weight they are {reading.spread(heaviest, 'clusters', '.2f', reading.average)}, and there "
     f"only {reading.spread(heaviest, 'inversion_accuracy', '.0%')} of the images have the class that was "
     "asked for ({numref}`fig-clusters`)."
 )
@@ -223,7 +223,8 @@ page.say(
     "Told by the matrix alone, "
     f"{reading.with_coin(asked)} of ten classes form exactly two clusters with the coin, "
     f"{reading.without_coin(asked)} without. Two clusters then "
-    "show the generator's own input, not the classifier's view of the class.",
+    "show the generator's own input, not the classifier's view of the class. The verdict below is on the "
+    "weights of the cosine term, as it was written down.",
     given=reading.more_with_two(asked["matrix, row or column"], asked["matrix"]),
     otherwise="Told by the matrix alone, "
     f"{reading.with_coin(asked)} of ten classes form exactly two clusters with the coin, "
@@ -251,10 +252,9 @@ page.show(
 
 # %% tags=["remove-input"]
 page.say(
-    "Test images share "
-    f"{reading.spread(looked, 'overlap_test', '.0%', np.mean)} of these units with the training images "
-    f"of their class, inverted images {reading.spread(looked, 'overlap_inverted', '.0%', np.mean)}. So "
-    "the first half of the paper's claim holds: the units differ.",
+    "The units of training images overlap with those of test images by "
+    f"{reading.spread(looked, 'overlap_test', '.2f', np.mean)}, with those of inverted images by "
+    f"{reading.spread(looked, 'overlap_inverted', '.2f', np.mean)}. So the first half of the paper's claim holds: the units differ.",
     given=reading.above_everywhere(looked, "overlap_test", "overlap_inverted", np.mean),
     otherwise="On these runs the overlaps cannot be told apart.",
 )
