@@ -254,7 +254,8 @@ page.show(
 page.say(
     "The units of training images overlap with those of test images by "
     f"{reading.spread(looked, 'overlap_test', '.2f', np.mean)}, with those of inverted images by "
-    f"{reading.spread(looked, 'overlap_inverted', '.2f', np.mean)}. So the first half of the paper's claim holds: the units differ.",
+    f"{reading.spread(looked, 'overlap_inverted', '.2f', np.mean)}. So the first "
+    "half of the paper's claim holds: the units differ.",
     given=reading.above_everywhere(looked, "overlap_test", "overlap_inverted", np.mean),
     otherwise="On these runs the overlaps cannot be told apart.",
 )
