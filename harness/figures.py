@@ -1,7 +1,8 @@
 """Kinds of diagram: each function draws a matplotlib figure; `harness.page` shows it.
 
-    fig = figures.curves(frame, "epoch", "residual", hue="n", log_x=True)
-    page.show(fig, alt="…", caption="…", name="fig-residual")
+    fig, axes = figures.small_multiples(["MNIST", "CIFAR-10"], height=2.0)
+    figures.seeds(axes[0], 0.0, [0.81, 0.84, 0.79], PALETTE[0])
+    page.show(fig, alt="…", caption="…", name="fig-found")
 
 Every figure is drawn for the width of a phone: five inches, so its letters stay readable there.
 """
@@ -18,9 +19,11 @@ import seaborn as sns
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from harness.results import Runs
-from harness.style import FAINT, MARKERS, MUTED, PALETTE, WIDTH, darker, style
+from harness.statistics import bootstrap
+from harness.style import FAINT, MARKERS, PALETTE, WIDTH, darker, style
 
 
 def needs_runs(draw: Callable[..., Figure]) -> Callable[..., Figure | None]:
@@ -36,55 +39,6 @@ def needs_runs(draw: Callable[..., Figure]) -> Callable[..., Figure | None]:
 
 
 # --- pictures ---------------------------------------------------------------------------------
-
-
-def image_grid(
-    images: torch.Tensor | np.ndarray,
-    *,
-    titles: Sequence[str] | None = None,
-    columns: int = 8,
-    stretch: bool = False,
-) -> Figure:
-    """Images [n, c, h, w] row after row, c = 1 or 3; values outside [0, 1] are clipped.
-
-    titles: n short texts above the images.  stretch: map each image's own range to [0, 1].
-    """
-    pictures = _pictures(images, stretch)
-    _require_length(titles, len(pictures), "titles")
-    rows = [range(i, min(i + columns, len(pictures))) for i in range(0, len(pictures), columns)]
-    return _mosaic(
-        [[pictures[i] for i in row] for row in rows],
-        titles=[[titles[i] for i in row] if titles else None for row in rows],
-        labels=[""] * len(rows),
-        columns=min(columns, len(pictures)),
-    )
-
-
-def image_pairs(
-    top: torch.Tensor | np.ndarray,
-    bottom: torch.Tensor | np.ndarray,
-    *,
-    row_labels: tuple[str, str] = ("reconstructed", "nearest training image"),
-    titles: Sequence[str] | None = None,
-    columns: int = 7,
-    stretch: bool = False,
-) -> Figure:
-    """Pairs of images, each of `top` [n, c, h, w] above its partner in `bottom` [n, c', h', w'].
-
-    titles: n short texts above the pairs, such as their correlation.  stretch: of each image.
-    """
-    above, below = _pictures(top, stretch), _pictures(bottom, stretch)
-    _require_length(below, len(above), "bottom images")
-    _require_length(titles, len(above), "titles")
-    rows, texts, labels = [], [], []
-    for start in range(0, len(above), columns):
-        part = slice(start, start + columns)
-        rows += [above[part], below[part]]
-        texts += [list(titles[part]) if titles else None, None]
-        labels += row_labels
-    return _mosaic(
-        rows, titles=texts, labels=labels, columns=min(columns, len(above)), group=2
-    )
 
 
 def image_rows(
@@ -177,40 +131,51 @@ def _pictures(images: torch.Tensor | np.ndarray, stretch: bool) -> list[np.ndarr
 # --- diagrams ---------------------------------------------------------------------------------
 
 
-def curves(
-    frame: pd.DataFrame,
-    x: str,
-    y: str,
-    hue: str | None = None,
-    *,
-    log_x: bool = False,
-    log_y: bool = False,
-    label_x: str | None = None,
-    label_y: str | None = None,
-    reference: tuple[float, str] | None = None,
-) -> Figure:
-    """y over x, one line a value of `hue`, each named at its end.
+def small_multiples(names: Sequence[str], *, height: float) -> tuple[Figure, np.ndarray]:
+    """(figure, axes): panels side by side with one y axis, each with its name above."""
+    fig = Figure(figsize=(WIDTH, height), layout="constrained")
+    axes = fig.subplots(1, len(names), sharey=True, squeeze=False)[0]
+    for ax, name in zip(axes, names):
+        ax.set_title(name.replace(" (", "\n("), fontsize=9, loc="left")
+        ax.grid(axis="y", visible=False)
+        ax.tick_params(axis="y", length=0)
+    return fig, axes
 
-    Rows that share x and hue (seeds) are averaged; the band is the 95 % bootstrap interval of
-    the mean.  reference: a level to compare with and its name, drawn as a dashed line.
-    """
-    with style():
-        fig, ax = _axes()
-        groups = _groups(frame, hue)
-        sns.lineplot(
-            frame, x=x, y=y, hue=hue, hue_order=groups, palette=_colours(groups), legend=False,
-            style=hue, style_order=groups, dashes=False,
-            markers=dict(zip(groups, MARKERS)) if groups else None,
-            color=PALETTE[0], errorbar=("ci", 95), seed=0, ax=ax,
-        )  # fmt: skip
-        _finish(ax, log_x, log_y, label_x or x, label_y or y)
-        if reference is not None:
-            _level(ax, *reference)
-        if groups:
-            means = frame.groupby([hue, x])[y].mean().reset_index().sort_values(x)
-            ends = [means.loc[means[hue] == g, y].iloc[-1] for g in groups]
-            _end_labels(ax, ends, [_named(hue, g) for g in groups], _colours(groups))
-    return fig
+
+def seeds(
+    ax: Axes,
+    y: float,
+    values: Sequence[float],
+    colour: Any,
+    marker: str = "o",
+    *,
+    hollow: bool = False,
+) -> None:
+    """One row of a panel: every seed a faint mark, the mean a full one with its 95 % interval."""
+    if not len(values):
+        return
+    interval = bootstrap(values)
+    ax.plot(values, [y] * len(values), marker, color=colour, alpha=0.3, ms=3.5, mew=0)
+    ax.plot([interval.low, interval.high], [y, y], color=colour, lw=2, solid_capstyle="round")
+    face = "none" if hollow else colour
+    ax.plot(interval.estimate, y, marker, mfc=face, mec=colour if hollow else "none", ms=6)
+
+
+def key(fig: Figure, marks: Mapping[str, tuple[Any, str]]) -> None:
+    """Names of marks, {name: (colour, marker)}, each in its colour, in one line above the panels."""
+    handles = [
+        Line2D([], [], marker=marker, color=colour, ls="none", ms=6, label=name)
+        for name, (colour, marker) in marks.items()
+    ]
+    fig.legend(
+        handles=handles,
+        loc="outside upper left",
+        ncols=len(marks),
+        frameon=False,
+        handletextpad=0.1,
+        columnspacing=1.2,
+        labelcolor=[darker(colour) for colour, _ in marks.values()],
+    )
 
 
 def panels(
@@ -304,83 +269,7 @@ def heat(
     return fig
 
 
-def scatter(
-    frame: pd.DataFrame,
-    x: str,
-    y: str,
-    hue: str | None = None,
-    *,
-    log_x: bool = False,
-    log_y: bool = False,
-    label_x: str | None = None,
-    label_y: str | None = None,
-    diagonal: bool = False,
-) -> Figure:
-    """One dot a row; colour and shape by `hue`.  diagonal: draw y = x."""
-    with style():
-        fig, ax = _axes(height=0.75)
-        groups = _groups(frame, hue)
-        sns.scatterplot(
-            frame, x=x, y=y, hue=hue, hue_order=groups, palette=_colours(groups),
-            style=hue, style_order=groups, markers=dict(zip(groups, MARKERS)) if groups else True,
-            color=PALETTE[0], s=28, alpha=0.8, linewidth=0.3, ax=ax,
-        )  # fmt: skip
-        _finish(ax, log_x, log_y, label_x or x, label_y or y)
-        if diagonal:
-            low = max(ax.get_xlim()[0], ax.get_ylim()[0])
-            high = min(ax.get_xlim()[1], ax.get_ylim()[1])
-            ax.plot((low, high), (low, high), color=MUTED, ls="--", lw=1, zorder=0)
-        if groups:  # the legend stands between the dots and the name of the axis
-            lines = _legend(ax, hue, groups, "lower left", 1.0)
-            ax.set_title(label_y or y, loc="left", pad=8 + 16 * lines)
-    return fig
-
-
-def intervals(
-    frame: pd.DataFrame,
-    category: str,
-    value: str,
-    hue: str | None = None,
-    *,
-    log_x: bool = False,
-    label_x: str | None = None,
-    reference: tuple[float, str] | None = None,
-) -> Figure:
-    """Values by category: every seed a faint dot, the mean a full one with its 95 % interval."""
-    with style():
-        groups = _groups(frame, hue)
-        rows = frame[category].nunique() * (0.035 * len(groups) + 0.03 if groups else 0.07)
-        fig, ax = _axes(height=max(0.3, rows + 0.15))
-        shared = dict(
-            data=frame, y=category, x=value, hue=hue, hue_order=groups, orient="h",
-            palette=_colours(groups), ax=ax, **({} if groups else {"color": PALETTE[0]}),
-        )  # fmt: skip
-        sns.stripplot(**shared, dodge=bool(groups), size=4, alpha=0.35, jitter=False, legend=False)
-        sns.pointplot(
-            **shared, dodge=0.8 - 0.8 / len(groups) if groups else False, linestyle="none",
-            errorbar=("ci", 95), seed=0, markersize=6, err_kws={"linewidth": 2},
-        )  # fmt: skip
-        _finish(ax, log_x, False, label_x or value, "")
-        ax.grid(axis="y", visible=False)
-        if reference is not None:
-            ax.axvline(reference[0], color=MUTED, linestyle="--", linewidth=1, zorder=0)
-            ax.annotate(
-                reference[1], (reference[0], 1), xycoords=("data", "axes fraction"),
-                xytext=(0, 3), textcoords="offset points", ha="center", fontsize=9,
-            )  # fmt: skip
-        if groups:  # below the name of the axis
-            points = fig.get_figheight() * 72 * ax.get_position().height
-            _legend(ax, hue, groups, "upper left", -44 / points)
-    return fig
-
-
 # --- small helpers ----------------------------------------------------------------------------
-
-
-def _axes(height: float = 0.62) -> tuple[Figure, Axes]:
-    """One pair of axes, `height` times as tall as the page is wide."""
-    fig = Figure(figsize=(WIDTH, WIDTH * height))
-    return fig, fig.add_subplot()
 
 
 def _groups(frame: pd.DataFrame, hue: str | None) -> list[Any] | None:
@@ -400,12 +289,6 @@ def _colours(groups: list[Any] | None) -> list[Any] | None:
     return None if groups is None else [PALETTE[i % len(PALETTE)] for i in range(len(groups))]
 
 
-def _named(hue: str, group: Any) -> str:
-    """A number needs its name beside it, a word does not."""
-    number = isinstance(group, (int, float, np.number)) and not isinstance(group, bool)
-    return f"{hue} = {group:g}" if number else str(group)
-
-
 def _finish(ax: Axes, log_x: bool, log_y: bool, label_x: str, label_y: str) -> None:
     if log_x:
         ax.set_xscale("log")
@@ -414,52 +297,6 @@ def _finish(ax: Axes, log_x: bool, log_y: bool, label_x: str, label_y: str) -> N
     ax.set(xlabel=label_x, ylabel="")
     if label_y:  # above the axis, where it is read without turning the head
         ax.set_title(label_y, loc="left", fontsize=11)
-
-
-def _legend(ax: Axes, hue: str, groups: list[Any], corner: str, height: float) -> int:
-    """Put the legend outside, its `corner` at `height` (in axes) and the left end of the axis.
-
-    Returns its number of lines: as many names stand side by side as the width allows.
-    """
-    names = [_named(hue, group) for group in groups]
-    columns = min(len(names), max(1, 44 // (max(map(len, names)) + 4)))
-    sns.move_legend(
-        ax, corner, bbox_to_anchor=(0, height), ncols=columns, title=None,
-        frameon=False, handletextpad=0.1, columnspacing=1.0, borderpad=0.2,
-    )  # fmt: skip
-    for text, name in zip(ax.get_legend().get_texts(), names):
-        text.set_text(name)
-    return -(-len(names) // columns)
-
-
-def _level(ax: Axes, value: float, name: str) -> None:
-    ax.axhline(value, color=MUTED, linestyle="--", linewidth=1, zorder=0)
-    ax.annotate(
-        name, (0.01, value), xycoords=("axes fraction", "data"), xytext=(0, 3),
-        textcoords="offset points", fontsize=9,
-    )  # fmt: skip
-
-
-def _end_labels(ax: Axes, ends: list[float], names: list[str], colours: list[Any]) -> None:
-    """Write each name at the height where its line ends, pushed apart where they would touch."""
-    heights = [ax.transAxes.inverted().transform(ax.transData.transform((1, y)))[1] for y in ends]
-    apart = 13 / (ax.figure.get_figheight() * 72 * ax.get_position().height)
-    order = np.argsort(heights)
-    placed = np.array(heights)[order]
-    for _ in range(50):
-        for i in range(len(placed) - 1):
-            lack = apart - (placed[i + 1] - placed[i])
-            if lack > 1e-6:
-                placed[i] -= lack / 2
-                placed[i + 1] += lack / 2
-    for i, y in zip(order, placed):
-        ax.text(
-            1.02, y, names[i], transform=ax.transAxes, color=darker(colours[i]), va="center",
-            fontsize=10,
-        )  # fmt: skip
-
-
-
 
 
 def _require_length(items: Sequence[Any] | None, n: int, what: str) -> None:

@@ -2,54 +2,17 @@
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from chapters.architecture_comparison.design import KNOW_NO_PLACES, MATCHED, VARIANTS
 from chapters.architecture_comparison.reading import PAPERS_ORDER, per_seed
 from chapters.shortcut_injection.reading import converged
 from harness import figures
-from harness.figures import needs_runs
+from harness.figures import key, needs_runs, seeds, small_multiples
 from harness.results import Runs
-from harness.statistics import bootstrap
-from harness.style import FAINT, INK, MUTED, PALETTE, WIDTH, darker, style
+from harness.style import FAINT, INK, MUTED, PALETTE, WIDTH, style
 
 LEANS, BELIEVES = PALETTE[0], PALETTE[1]
-
-
-def _dots(ax: Axes, heights: list[float], values: list[list[float]], colour, marker="o") -> None:
-    """Seeds as faint dots, their mean as a full one with its 95 % interval; one row a list."""
-    for y, own in zip(heights, values):
-        if not len(own):
-            continue
-        interval = bootstrap(own)
-        ax.plot(own, [y] * len(own), marker, color=colour, alpha=0.3, ms=3.5, mew=0)
-        ax.plot([interval.low, interval.high], [y, y], color=colour, lw=2, solid_capstyle="round")
-        ax.plot(interval.estimate, y, marker, color=colour, ms=6, mec="none")
-
-
-def _panels(names: list[str], rows: int, *, row: float = 0.27) -> tuple[Figure, np.ndarray]:
-    """Panels side by side, one a data set, with as many rows of dots."""
-    fig = Figure(figsize=(WIDTH, 0.95 + row * rows), layout="constrained")
-    axes = fig.subplots(1, len(names), sharey=True, squeeze=False)[0]
-    for ax, name in zip(axes, names):
-        ax.set_title(name.replace(" (", "\n("), fontsize=9, loc="left")
-        ax.grid(axis="y", visible=False)
-        ax.tick_params(axis="y", length=0)
-    return fig, axes
-
-
-def _key(fig: Figure, names: dict[str, tuple]) -> None:
-    """Names of marks, each in its colour, in one line above the panels."""
-    handles = [
-        Line2D([], [], marker=marker, color=colour, ls="none", ms=6, label=name)
-        for name, (colour, marker) in names.items()
-    ]
-    fig.legend(
-        handles=handles, loc="outside upper left", ncols=len(names), frameon=False,
-        handletextpad=0.1, columnspacing=1.2, labelcolor=[darker(c) for c, _ in names.values()],
-    )  # fmt: skip
 
 
 @needs_runs
@@ -61,16 +24,17 @@ def overview(fooled: Runs) -> Figure:
     )
     datasets = converged(fooled).of("dataset")
     with style():
-        fig, axes = _panels([fooled.title(name) for name in datasets], 4)
+        fig, axes = small_multiples([fooled.title(name) for name in datasets], height=2.05)
         heights = dict(zip(PAPERS_ORDER, (2.0, 1.0, 0.0)))
         for ax, dataset in zip(axes, datasets):
             for _, measure, colour, marker, shift in measures:
-                values = [per_seed(fooled, measure, dataset, a).tolist() for a in heights]
-                _dots(ax, [y + shift for y in heights.values()], values, colour, marker)
+                for a, y in heights.items():
+                    values = per_seed(fooled, measure, dataset, a).tolist()
+                    seeds(ax, y + shift, values, colour, marker)
             ax.set(xlim=(-0.03, 1.03), ylim=(-0.6, 2.6), xticks=[0, 0.5, 1])
             ax.set_xticklabels(["0", "0.5", "1"])
         axes[0].set_yticks(list(heights.values()), list(heights), fontsize=10)
-        _key(fig, {name: (colour, marker) for name, _, colour, marker, _ in measures})
+        key(fig, {name: (colour, marker) for name, _, colour, marker, _ in measures})
     return fig
 
 
@@ -79,10 +43,10 @@ def difference(fooled: Runs, measure: str, label: str) -> Figure:
     """One measure by architecture, a panel a data set, seeds and intervals."""
     datasets = converged(fooled).of("dataset")
     with style():
-        fig, axes = _panels([fooled.title(name) for name in datasets], 3)
+        fig, axes = small_multiples([fooled.title(name) for name in datasets], height=1.75)
         for ax, dataset in zip(axes, datasets):
-            values = [per_seed(fooled, measure, dataset, a).tolist() for a in PAPERS_ORDER]
-            _dots(ax, [2.0, 1.0, 0.0], values, LEANS)
+            for a, y in zip(PAPERS_ORDER, (2, 1, 0)):
+                seeds(ax, y, per_seed(fooled, measure, dataset, a).tolist(), LEANS)
             ax.set_ylim(-0.5, 2.5)
             ax.locator_params(axis="x", nbins=4)
         axes[0].set_yticks([2, 1, 0], PAPERS_ORDER, fontsize=10)
@@ -121,12 +85,14 @@ def apart(fooled: Runs, matched: Runs, ablated: Runs) -> Figure:
     heights = np.arange(len(names))[::-1] * 1.0
     datasets = converged(fooled).of("dataset")
     with style():
-        fig, axes = _panels([fooled.title(name) for name in datasets], len(names))
+        fig, axes = small_multiples(
+            [fooled.title(name) for name in datasets], height=0.95 + 0.27 * len(names)
+        )
         for ax, dataset in zip(axes, datasets):
             for name, y in zip(names, heights):
                 values = per_seed(pool, "accuracy_difference", dataset, name).tolist()
                 colour = INK if name in PAPERS_ORDER else LEANS
-                _dots(ax, [y], [values], BELIEVES if name in KNOW_NO_PLACES else colour)
+                seeds(ax, y, values, BELIEVES if name in KNOW_NO_PLACES else colour)
             ax.set_xlim(-0.03, 1.03)
             ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
             for y in heights[:-1][[a.split()[0] != b.split()[0] for a, b in zip(names, names[1:])]]:
@@ -149,7 +115,7 @@ def belief(fooled: Runs, matched: Runs, ablated: Runs) -> Figure:
             x, y = ([r[name] for r in own] for name in ("accuracy_difference", "follows_patch"))
             ax.plot(x, y, marker, color=colour, ms=4.5, alpha=0.6, mew=0)
         ax.plot([0, 1], [0, 1], ls="--", lw=1, color=MUTED, zorder=0)
-        _key(fig, {"know places": (LEANS, "o"), "know no places": (BELIEVES, "D")})
+        key(fig, {"know places": (LEANS, "o"), "know no places": (BELIEVES, "D")})
         ax.set(xlabel="Accuracy Difference", xlim=(-0.02, 1.02), ylim=(-0.02, 1.08))
         ax.set_ylabel("wrong patches believed")
     return fig

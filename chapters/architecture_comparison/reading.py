@@ -243,9 +243,7 @@ def answer(fooled: Runs) -> str:
     listed = "; ".join(f"{order} on {', '.join(names)}" for order, names in orders.items())
     held = len(orders.get(" > ".join(PAPERS_ORDER), []))
     believed = [
-        mean
-        for name in datasets
-        for mean in by_architecture(fooled, "follows_patch", name).mean()
+        mean for name in datasets for mean in by_architecture(fooled, "follows_patch", name).mean()
     ]
     return (
         f"**Yes.** By Accuracy Difference: {listed}. The paper's order, ViT over MLP over CNN, "

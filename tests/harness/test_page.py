@@ -1,0 +1,260 @@
+"""What is put on a page: figures, tables, sentences, the state of the runs, verdicts."""
+
+import base64
+import io
+import json
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from matplotlib import pyplot
+from matplotlib.figure import Figure
+from PIL import Image
+
+from harness import page
+from harness.ledger import Claim, Criterion
+from harness.results import Result
+from harness.statistics import Interval
+from harness.style import style
+
+WORDS = {"alt": "Two lines fall.", "caption": "The residual *falls*.", "name": "kkt-residual"}
+
+
+@pytest.fixture
+def shown(monkeypatch) -> list:
+    """What is displayed, as (data or Markdown text, metadata)."""
+    found: list = []
+
+    def display(thing, **settings):
+        found.append((getattr(thing, "data", thing), settings.get("metadata")))
+
+    monkeypatch.setattr(page, "display", display)
+    return found
+
+
+def diagram(*, picture: bool = False) -> Figure:
+    with style():
+        fig = Figure(figsize=(3, 2))
+        ax = fig.subplots()
+        ax.imshow([[0, 1]]) if picture else ax.plot([0, 1])
+    return fig
+
+
+# --- figures ------------------------------------------------------------------------------------
+
+
+def test_a_diagram_is_a_vector_picture_with_its_words_and_a_dark_variant(shown):
+    page.show(diagram(), **WORDS)
+    [(data, metadata)] = shown
+    figure = metadata["figure"]
+    assert {key: figure[key] for key in WORDS} == WORDS and data["text/plain"] == WORDS["alt"]
+    assert data["image/svg+xml"].startswith("<?xml") and metadata["image/svg+xml"]["alt"]
+    assert "#e8e8e8" in figure["dark"] and "#e8e8e8" not in data["image/svg+xml"]
+
+
+def test_a_figure_with_photographs_has_twice_the_pixels(shown):
+    page.show(diagram(picture=True), **WORDS)
+    [(data, metadata)] = shown
+    for content in (data["image/png"], metadata["figure"]["dark"]):
+        image = Image.open(io.BytesIO(base64.b64decode(content)))
+        assert image.width > 2.2 * 260 and image.text == {}
+        assert image.convert("RGBA").getpixel((0, 0))[3] == 0  # the page shows through
+
+
+def test_figures_are_the_same_every_time(shown):
+    for _ in range(2):
+        page.show(diagram(), **WORDS)
+        page.show(diagram(picture=True), **WORDS)
+    assert shown[:2] == shown[2:]
+
+
+@pytest.mark.parametrize(
+    "change", [{"alt": " "}, {"caption": ""}, {"name": ""}, {"name": "Fig 1"}, {"name": "a_b"}]
+)
+def test_figures_without_words_are_refused(shown, change):
+    with pytest.raises(ValueError, match="it is empty|is no name"):
+        page.show(diagram(), **{**WORDS, **change})
+    assert shown == []
+
+
+def test_show_closes_pyplot_figures(shown):
+    fig, ax = pyplot.subplots()
+    ax.plot([1, 2])
+    page.show(fig, **WORDS)
+    assert pyplot.get_fignums() == []
+
+
+def test_no_figure_and_no_rows_say_not_run(shown):
+    page.show(None, **WORDS)
+    page.table(pd.DataFrame({"a": []}), caption="C.", name="tab-a")
+    assert [
+        "Not run: the figure `kkt-residual`" in shown[0][0],
+        "Not run: the table" in shown[1][0],
+    ] == [True, True]
+
+
+# --- tables and sentences -----------------------------------------------------------------------
+
+
+def test_a_table_is_numbered_markdown(shown):
+    frame = pd.DataFrame(
+        {"name": ["a|b", "<svg onload=x>"], "score": [0.12345, float("nan")], "ok": [True, False]}
+    )
+    page.table(frame, caption="Scores.", name="tab-scores", formats={"score": ".1%"})
+    [(text, _)] = shown
+    assert text.splitlines() == [
+        "~~~{table} Scores.",
+        ":name: tab-scores",
+        "",
+        "| name | score | ok |",
+        "| --- | ---: | --- |",
+        "| a\\|b | 12.3% | yes |",
+        "| &lt;svg onload=x> | – | no |",
+        "~~~",
+    ]
+
+
+def test_a_table_with_an_unknown_column_is_refused(shown):
+    with pytest.raises(ValueError, match="no column 'nix'"):
+        page.table(pd.DataFrame({"a": [1]}), caption="C.", name="t", formats={"nix": ".1f"})
+
+
+def test_say_is_a_paragraph(shown):
+    page.say("\n    Two\n    lines.\n    ")
+    assert shown[0][0] == "Two\nlines."
+    with pytest.raises(ValueError, match="nothing to say"):
+        page.say("  ")
+
+
+@pytest.mark.parametrize(
+    ("interval", "said"),
+    [
+        (Interval(1.0, 0.1, 2.0), ["A is larger."]),
+        (Interval(1.0, 0.0, 2.0), []),
+        (Interval(1.0, -0.1, 2.0), []),
+        (Interval(-1.0, -2.0, -0.1), []),
+    ],
+)
+def test_a_sentence_that_compares_stands_only_on_its_interval(shown, interval, said):
+    page.say("A is larger.", given=interval)
+    assert [text for text, _ in shown] == said
+
+
+def test_what_is_said_when_the_interval_does_not_carry_it(shown):
+    page.say("A is larger.", given=Interval(1.0, -0.1, 2.0), otherwise="Seeds disagree.")
+    assert shown[0][0] == "Seeds disagree."
+
+
+@pytest.mark.parametrize("words", [0, 61])
+def test_an_answer_has_one_to_sixty_words(shown, words):
+    with pytest.raises(ValueError, match=f"{words} words"):
+        page.answer(" ".join(["word"] * words))
+
+
+def test_an_answer_stands_in_a_box_of_its_own(shown):
+    page.answer("Yes, *mostly*.")
+    assert shown[0][0] == ":::{div} answer\nYes, *mostly*.\n:::"
+
+
+# --- the state of the runs ----------------------------------------------------------------------
+
+PROVENANCE = {
+    "device": "A processor",
+    "threads": 2,
+    "finished": "2026-01-02T03:04:05+00:00",
+    "commit": "0123456789",
+    "seconds": 7200.0,
+}
+
+
+def study_of(*results: Result, missing=None):
+    return SimpleNamespace(results=list(results), missing=missing or {}, title=str.upper)
+
+
+def test_the_status_says_each_reason_once_and_where_the_runs_were_made(shown):
+    failed = [
+        Result("toy.run", {"seed": i}, "failed", error="Traceback\nRuntimeError: no <GPU> here")
+        for i in range(3)
+    ]
+    page.status(study_of(Result("toy.run", {}, "reused", provenance=PROVENANCE), *failed))
+    [(data, metadata)] = shown
+    text = data["text/markdown"]
+    assert "1 of 4 runs are there" in text
+    assert text.count("RuntimeError: no &lt;GPU> here") == 1 and "failed: 3 with" in text
+    assert "2.0 hours" in text and "A processor" in text and "2026-01-02" in text
+    assert "0123456" in text
+    assert metadata["runs"] == {
+        "runs": 4,
+        "failed": 3,
+        "reasons": ["RuntimeError: no <GPU> here"],
+    }
+
+
+def test_the_status_names_data_sets_that_are_not_here(shown):
+    page.status(study_of(missing={"svhn": "no such folder"}))
+    assert "SVHN is not here: no such folder" in shown[0][0]["text/markdown"]
+
+
+# --- verdicts -----------------------------------------------------------------------------------
+
+
+def claim(id: str, parts: int = 0) -> Claim:
+    test = Criterion("gap", "above", 0.0)
+    return Claim(id, "004", "§1", "D", f"Statement {id}.", "fig", "c", 2, (test,), parts, parts)
+
+
+@pytest.fixture
+def ledger(monkeypatch):
+    claims = {"A01": claim("A01"), "A02-n50": claim("A02-n50", parts=2), "A03": claim("A03")}
+    monkeypatch.setattr(page.ledger, "load", lambda folder: claims)
+    return claims
+
+
+EVIDENCE = SimpleNamespace(
+    __name__="chapters.toy.evidence",
+    A01=lambda runs: {"MNIST": {"gap": runs}, "SVHN": {"gap": [-x for x in runs]}},
+    A02_n50=lambda runs: {"MNIST": {"gap": runs}, "SVHN": {"gap": runs}},
+    A03=lambda runs: {},
+)
+
+
+def test_a_claim_is_judged_by_the_function_of_its_name(ledger):
+    found = page.judged(ledger, EVIDENCE, runs=[1.0, 2.0], others="ignored")
+    assert [(v.id, v.on, v.verdict) for v in found] == [
+        ("A01", "MNIST", "REPRODUCED"),
+        ("A01", "SVHN", "NOT-REPRODUCED"),
+        ("A02-n50", "", "REPRODUCED"),
+    ]
+    assert [v.id for v in page.judged(ledger, EVIDENCE, names=["A02-n50"], runs=[1.0, 2.0])] == [
+        "A02-n50"
+    ]
+
+
+def test_verdicts_are_shown_with_what_they_rest_on_and_recorded(
+    shown, ledger, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    study = SimpleNamespace(ledger="claims", folder=tmp_path / "quick")
+    page.verdicts(study, EVIDENCE, runs=[1.0, 2.0])
+    table, evidence = (text for text, _ in shown)
+    assert "| A01 | Statement A01. | MNIST | REPRODUCED |" in table
+    assert "MNIST: reproduced; SVHN: reproduced" in table
+    assert "mean of gap > 0: 1.5 [1, 2], n = 2, pass" in evidence
+    kept = {path.stem: json.loads(path.read_text()) for path in tmp_path.rglob("*.json")}
+    assert kept.keys() == {"A01-MNIST", "A01-SVHN", "A02-n50"}
+    assert kept["A02-n50"]["source"] == "toy" and kept["A02-n50"]["profile"] == "quick"
+
+
+def test_many_parts_are_counted(ledger):
+    from harness.claims import judge
+
+    many = {"A02-n50": claim("A02-n50", parts=6)}
+    values = {f"cell {i}": {"gap": [1.0, 2.0] if i else [-1.0, -2.0]} for i in range(6)}
+    verdict = judge("A02-n50", values, claims=many)
+    assert page._on_parts(verdict) == "5 reproduced, 1 not-reproduced"
+
+
+def test_without_evidence_the_verdicts_are_not_run(shown, ledger):
+    nothing = SimpleNamespace(__name__="chapters.toy.evidence", A03=lambda runs: {})
+    page.verdicts(SimpleNamespace(ledger="claims"), nothing, runs=[])
+    assert "Not run: the verdicts" in shown[0][0]
