@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import contextlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future
 from typing import Any
 
-# --- executors --------------------------------------------------------------------------------
+ANSWER_SECONDS = 10  # within which a scheduler must answer
+
+
+class SchedulerLost(ConnectionError):
+    """The scheduler of a Dask cluster cannot be reached; the message names its address."""
 
 
 def make_executor(spec: str) -> Executor:
@@ -23,13 +28,7 @@ def make_executor(spec: str) -> Executor:
     if kind == "loky" and rest.isdigit() and int(rest) > 0:
         return LokyExecutor(int(rest))
     if kind == "dask" and rest:
-        try:
-            from dask.distributed import Client
-        except ImportError:
-            raise ImportError(
-                f"The executor {spec!r} needs Dask: install dask[distributed]."
-            ) from None
-        return Client(rest).get_executor()
+        return DaskExecutor.at(rest)
     raise ValueError(f"Unknown executor {spec!r}: use 'serial', 'loky:2' or 'dask:tcp://…:8786'.")
 
 
@@ -65,16 +64,71 @@ class LokyExecutor(Executor):
         self._current().shutdown(wait=wait, kill_workers=cancel_futures)
 
 
+class DaskExecutor(Executor):
+    """The workers of a Dask cluster; a run that loses the scheduler raises `SchedulerLost`."""
+
+    def __init__(self, client: Any) -> None:
+        self._client, self._address = client, client.scheduler.address
+        self._pool = client.get_executor()
+
+    @classmethod
+    def at(cls, address: str) -> DaskExecutor:
+        """Raises ImportError without Dask, SchedulerLost when nobody answers at the address."""
+        try:
+            from distributed import Client
+        except ImportError:
+            raise ImportError(
+                f"The executor 'dask:{address}' needs Dask: install dask[distributed]."
+            ) from None
+        try:
+            return cls(Client(address, timeout=ANSWER_SECONDS, set_as_default=False))
+        except (OSError, ValueError) as error:  # ValueError: no address at all
+            raise SchedulerLost(f"No Dask scheduler answers at {address}: {error}") from error
+
+    def submit(self, function: Callable, /, *args: Any, **kwargs: Any) -> Future:
+        if self._client.status != "running":  # Dask would wait for the scheduler to come back
+            raise self._lost()
+        answer: Future = Future()
+        asked = self._pool.submit(function, *args, pure=False, **kwargs)
+        asked.add_done_callback(lambda done: self._pass_on(done, answer))
+        return answer
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        self._client.close(timeout=ANSWER_SECONDS)
+
+    def _pass_on(self, done: Future, answer: Future) -> None:
+        """Dask cancels what it has under way when it loses the scheduler."""
+        try:
+            answer.set_result(done.result())
+        except concurrent.futures.CancelledError:
+            answer.set_exception(self._lost())
+        except Exception as error:
+            answer.set_exception(error)
+
+    def _lost(self) -> SchedulerLost:
+        return SchedulerLost(
+            f"The Dask scheduler at {self._address} was lost: start it again, then this sweep; "
+            "what is finished is kept."
+        )
+
+
 @contextlib.contextmanager
 def pool_of(executor: Executor | str | None) -> Iterator[Executor]:
     """The executor itself, or the one that is named.
 
-    loky's processes stay for the next sweep, but end at once when this one is interrupted.
+    loky's processes stay for the next sweep, but end at once when this one is interrupted. A
+    client of Dask that was opened here is closed.
     """
-    pool = executor if isinstance(executor, Executor) else make_executor(executor or "serial")
+    given = isinstance(executor, Executor)
+    pool = executor if given else make_executor(executor or "serial")
+    if type(pool).__module__.startswith("distributed"):
+        pool = DaskExecutor(pool._client)
     try:
         yield pool
     except KeyboardInterrupt:
         if isinstance(pool, LokyExecutor):
             pool.shutdown(cancel_futures=True)
         raise
+    finally:
+        if isinstance(pool, DaskExecutor) and not given:
+            pool.shutdown()

@@ -110,7 +110,9 @@ def _claim(id: Any, entry: Any) -> Claim:
     if _OPTIONAL & entry.keys() and not (whole and 1 <= needed <= parts):
         raise ValueError(f"Claim {id}: parts, and needed if it is there, must be whole numbers "
                          "with 1 ≤ needed ≤ parts; needed goes with parts only.")  # fmt: skip
-    tests = tuple(_criterion(id, test) for test in entry["tests"] or ())
+    if not isinstance(entry["tests"], list):
+        raise ValueError(f"Claim {id}: tests must be a list; [] if the claim is only reported.")
+    tests = tuple(_criterion(id, test) for test in entry["tests"])
     fields = {k: entry[k] for k in _FIELDS} | {"tests": tests, "parts": parts, "needed": needed}
     return Claim(id=id, **fields)
 
@@ -128,11 +130,13 @@ def _criterion(id: str, test: Any) -> Criterion:
     needed = 2 if comparison == "between" else 1
     numbers = threshold if isinstance(threshold, list) else [threshold]
     sound = all(type(number) in (int, float) and np.isfinite(number) for number in numbers)
-    if len(numbers) != needed or not sound:
+    if len(numbers) != needed or not sound or (needed == 2 and numbers[0] > numbers[1]):
         raise ValueError(f"Claim {id}: {comparison} of {measure} cannot be {threshold!r}.")
     if statistic not in STATISTICS:
         raise ValueError(f"Claim {id}: statistic must be one of {', '.join(STATISTICS)}.")
-    if (statistic == "share_of_seeds") != (share is not None) or not 0 < (share or 1) <= 1:
+    given = "share" in test
+    sensible = type(share) in (int, float) and 0 < share <= 1
+    if given != (statistic == "share_of_seeds") or (given and not sensible):
         raise ValueError(f"Claim {id}: share_of_seeds, and only that, needs a share in (0, 1].")
     bound = tuple(map(float, numbers)) if comparison == "between" else float(numbers[0])
     return Criterion(measure, comparison, bound, statistic, share)

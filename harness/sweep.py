@@ -38,7 +38,8 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from harness import store
-from harness.executors import LokyExecutor, pool_of
+from harness.equivalences import load_equivalences
+from harness.executors import LokyExecutor, SchedulerLost, pool_of
 from harness.provenance import git_state, peak_memory, processor, versions
 from harness.results import Result, described
 from harness.stamp import UnknownCode, stamp
@@ -82,10 +83,13 @@ def sweep(
     of the function itself, which makes the run "failed" and leaves the others alone.
 
     Raises ValueError for a function that workers cannot import or parameters that do not fit it,
-    and OSError when something is to be computed but `folder` cannot be written.
+    OSError when something is to be computed but `folder` cannot be written, ConnectionError when
+    the scheduler of a cluster is lost; and UnknownCode when a file of the code has changed under
+    this process.
     """
     name = _importable_name(function)
     folder = Path(folder)
+    load_equivalences(folder)
     code = stamp(function)
     calls = [_Call.of(function, name, parameters, folder) for parameters in runs]
     found = {call.path: _stored(call, code.digest, code.modules) for call in calls}
@@ -123,6 +127,7 @@ class _Call:
     parameters: dict[str, Any]
     given: dict[str, Any]  # the same, but with a folder or file by its path
     device: str | None
+    folder: Path
     path: Path
 
     @classmethod
@@ -138,7 +143,7 @@ class _Call:
         device = parameters.pop("device", None)
         kept = {key: named(value) for key, value in parameters.items()}
         path = store.path_for(folder, name, kept)
-        return cls(function, name, kept, parameters, device, path)
+        return cls(function, name, kept, parameters, device, folder, path)
 
     def failed(self, error: str) -> Result:
         return Result(self.name, self.parameters, "failed", error=error, path=self.path)
@@ -179,7 +184,7 @@ def _importable_name(function: Callable) -> str:
     if module in (None, "__main__") or getattr(sys.modules.get(module), name, None) is not function:
         raise ValueError(
             f"{name or function!r} cannot be run in a sweep: workers import the function, so it "
-            "must stand at the top level of a module such as experiments/…, not in a notebook "
+            "must stand at the top level of a module such as chapters/…/runs.py, not in a notebook "
             "or inside another function."
         )
     return f"{module}.{name}"
@@ -259,6 +264,8 @@ def _compute(
                 call = running.pop(future)
                 try:
                     yield _seen_here(future.result())
+                except SchedulerLost:
+                    raise
                 except Exception as error:  # the machinery's: `_run_one` keeps the function's own
                     suspects.append((call, error))
         for call, error in suspects:
@@ -283,6 +290,8 @@ def _try_again(
             return replace(stored, status="computed")
         try:
             return _seen_here(_submit(pool, call, made_by, threads).result())
+        except SchedulerLost:
+            raise
         except Exception as again:
             error = again
     text = "".join(traceback.format_exception_only(error)).strip()
@@ -311,15 +320,9 @@ def _run_one(call: _Call, made_by: Mapping[str, Any], threads: int) -> Result:
     would be stored as the work of code that it never had.
     """
     label = described(call.name, call.parameters)
-    try:
-        mine = stamp(call.function).digest
-    except UnknownCode as error:
-        return call.failed(f"UnknownCode: {error}")
-    if mine != made_by["stamp"]:
-        return call.failed(
-            "UnknownCode: the worker runs other code than the process that asked for this run, "
-            "because a file has changed in between: start the workers anew."
-        )
+    load_equivalences(call.folder)
+    if refusal := _other_code(call.function, made_by["stamp"]):
+        return call.failed(refusal)
     gpu = str(call.device or "").startswith("cuda")
     where = {} if call.device is None else {"device": call.device}
     if gpu and torch.cuda.is_available():
@@ -331,6 +334,8 @@ def _run_one(call: _Call, made_by: Mapping[str, Any], threads: int) -> Result:
         scalars, arrays = store.split_values(values, label)
     except Exception:
         return call.failed(traceback.format_exc())
+    if refusal := _other_code(call.function, made_by["stamp"]):  # it may have loaded more just now
+        return call.failed(refusal)
     provenance = {
         **made_by,
         "versions": versions(),
@@ -350,6 +355,18 @@ def _run_one(call: _Call, made_by: Mapping[str, Any], threads: int) -> Result:
             notes=(f"The result of {label} could not be saved ({error}); it is in memory only.",),
         )  # fmt: skip
     return store.read(call.path, call.name, call.parameters, "computed")
+
+
+def _other_code(function: Callable, wanted: str) -> str:
+    """Why what this process runs is not the code that was asked for; nothing if it is."""
+    try:
+        mine = stamp(function).digest
+    except UnknownCode as error:
+        return f"UnknownCode: {error}"
+    return "" if mine == wanted else (
+        "UnknownCode: the worker runs other code than the process that asked for this run, "
+        "because a file has changed in between: start the workers anew."
+    )  # fmt: skip
 
 
 def run_in_threads(threads: int, function: Callable, **parameters: Any) -> Any:

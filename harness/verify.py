@@ -6,6 +6,8 @@ import argparse
 import importlib
 import math
 import random
+import re
+import sys
 import time
 import traceback
 from collections.abc import Mapping
@@ -18,6 +20,7 @@ import pandas as pd
 import torch
 
 from harness import store
+from harness.equivalences import load_equivalences
 from harness.results import Result
 from harness.stamp import stamp
 from harness.sweep import run_in_threads
@@ -27,8 +30,8 @@ from harness.sweep import run_in_threads
 class Check:
     """One published run, computed again.
 
-    outcome: "agrees", "differs" (`details` tell where), "failed" (it could not be computed) or
-    "damaged" (its file cannot be trusted).  stale: the code has changed since it was published.
+    outcome: "agrees", "differs" (`details` tell where), "failed" (it could not be computed),
+    "skipped" (it was made from somebody's own files) or "damaged" (its file cannot be trusted).  stale: the code has changed since it was published.
     seconds: wall time of the recomputation.
     """
 
@@ -55,6 +58,7 @@ def verify(
     called `seconds` or `…_seconds` are not compared. Damaged files are always reported.
     Raises FileNotFoundError when there is nothing to draw from.
     """
+    load_equivalences(folder)
     checks, candidates = [], []
     # Results stand in folders called <module>.<function>; other JSON files are none of ours.
     for path in sorted(p for p in Path(folder).rglob("*.json") if "." in p.parent.name):
@@ -63,6 +67,10 @@ def verify(
             result = store.read(path, content["function"], content["parameters"], "reused")
         except store.Damaged as error:
             checks.append(Check(path, path.stem, "damaged", (str(error),)))
+            continue
+        if files := _files(result):
+            why = f"it was made from {files}, of which only the name and a hash were kept"
+            checks.append(Check(path, result.label, "skipped", (why,)))
             continue
         provenance = result.provenance
         possible = provenance["device_type"] == "cpu" or torch.cuda.is_available()
@@ -74,6 +82,12 @@ def verify(
         )
     drawn = random.Random(seed).sample(candidates, min(sample, len(candidates)))
     return checks + [recompute(result, rtol) for result in drawn]
+
+
+def _files(result: Result) -> str:
+    """The folders and files that a run was made from, as `harness.sweep.named` records them."""
+    texts = [value for value in result.parameters.values() if isinstance(value, str)]
+    return ", ".join(text for text in texts if re.fullmatch(r"[^/]+@[0-9a-f]{12}", text))
 
 
 def recompute(published: Result, rtol: float) -> Check:
@@ -90,7 +104,8 @@ def recompute(published: Result, rtol: float) -> Check:
         )
         scalars, arrays = store.split_values(values, published.label)
     except Exception:
-        outcome, details = "failed", (traceback.format_exc().strip().splitlines()[-1],)
+        error = "".join(traceback.format_exception_only(*sys.exc_info()[:2])).strip()
+        outcome, details = "failed", (error,)
     else:
         details = differences(
             {**published.scalars, **published.arrays}, {**scalars, **arrays}, rtol
@@ -175,10 +190,16 @@ def main(words: list[str] | None = None) -> int:
     except FileNotFoundError as error:
         print(error)
         return 1
-    print(as_frame(checks).to_string(index=False, max_colwidth=120))
-    agreeing = sum(check.outcome == "agrees" for check in checks)
-    print(f"{agreeing} of {len(checks)} runs agree within {chosen.rtol:g}.")
-    return 0 if agreeing == len(checks) else 1
+    failed = [check for check in checks if check.outcome == "failed"]
+    table = as_frame(checks)
+    table.loc[table["outcome"] == "failed", "details"] = "see below"
+    print(table.to_string(index=False, max_colwidth=120))
+    for why in dict.fromkeys(detail for check in failed for detail in check.details):
+        print(f"\n{sum(why in check.details for check in failed)} failed with:\n{why}\n")
+    tried = [check for check in checks if check.outcome != "skipped"]
+    agreeing = sum(check.outcome == "agrees" for check in tried)
+    print(f"{agreeing} of {len(tried)} runs agree within {chosen.rtol:g}.")
+    return 0 if tried and agreeing == len(tried) else 1
 
 
 if __name__ == "__main__":

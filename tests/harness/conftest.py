@@ -1,0 +1,45 @@
+"""Toy runs that can be imported."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+import pytest
+from toy_sweep import RUNS
+
+from harness.stamp import record
+
+
+def written(path, text):
+    """Write the file as if it were there long before any process that loads it."""
+    path.write_text(text)
+    os.utime(path, (0, 0))
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """An importable module of runs, as the chapters hold them."""
+    folder = tmp_path_factory.mktemp("runs")
+    written(folder / "toy_runs.py", RUNS)
+    sys.path.insert(0, str(folder))
+    record("toy_runs")
+    yield importlib.import_module("toy_runs")
+    sys.path.remove(str(folder))
+    del sys.modules["toy_runs"]
+
+
+@pytest.fixture
+def edited(runs):
+    """Edits the toy runs and loads them anew in this process, as a fresh one would."""
+    source = Path(runs.__file__)
+
+    def edit(old, new):
+        assert old in RUNS
+        source.write_text(RUNS.replace(old, new))
+        del sys.modules["toy_runs"]
+        return importlib.import_module("toy_runs")
+
+    yield edit
+    written(source, RUNS)
+    sys.modules["toy_runs"] = runs
