@@ -24,13 +24,13 @@ _FIELDS = {"definition", "was", "is", "why", "checked"}
 
 
 def load_equivalences(folder: str | Path) -> None:
-    """Declare the equivalences of a folder of results, if it has any.
+    """Declare the equivalences of a folder of results, and none if it has none.
 
     Raises ValueError, naming the file and the entry, for one that is malformed.
     """
     path = Path(folder) / "equivalences.yaml"
     if not path.is_file():
-        return
+        return stamp.declare({})
     try:
         entries = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
     except (YAMLError, UnicodeDecodeError) as error:

@@ -97,7 +97,11 @@ def definition_hash(module: str, name: str, *, packages: tuple[str, ...] = PROJE
 
 
 def declare(entries: Mapping[str, str]) -> None:
-    """Let definitions of some hashes stand for those of others: {hash it has: hash it had}."""
+    """Let definitions of some hashes, and no others, stand for those of others.
+
+    entries: {hash it has: hash it had}; they belong to one folder of results.
+    """
+    EQUIVALENT.clear()
     EQUIVALENT.update(entries)
 
 
@@ -113,7 +117,7 @@ class _Search:
         self.texts: dict[str, set[str]] = {}  # hashes of what is reached, by module
         self._hashes: dict[tuple[str, str], str] = {}
         self._open: list[tuple[str, str]] = []  # definitions whose hash is being made
-        self._hidden: list[tuple[str, ...]] = []  # modules under whose name something else is sought
+        self._hidden: list[tuple[str, ...]] = []  # modules whose name may mean something else
 
     def module(self, name: str) -> Module | None:
         """The module of that name if it is one of the project's."""
@@ -155,7 +159,9 @@ class _Search:
             if module:
                 parts += [f"{n} {self.definition(module, n)}" for n in sorted(module.places)]
                 parts += [
-                    f"{n} {self.follow(to)}" for n in sorted(module.imports) for to in module.imports[n]
+                    f"{name} {self.follow(path)}"
+                    for name, paths in sorted(module.imports.items())
+                    for path in paths
                 ]
                 parts += [self.follow(to) for to in module.stars]
                 parts += [self.whole(f"{name}.{inner}") for inner in below(module)]

@@ -84,7 +84,7 @@ asked = study.groups(
         **training,
     ),
 )
-real = reading.real_images(reading.datasets(asked), study.missing)
+real = reading.real_images(study(runs.examples, dataset=datasets))
 
 # %% tags=["remove-input"]
 page.answer(sentences.answer(asked))

@@ -8,10 +8,8 @@ import torch
 from scipy.stats import spearmanr
 
 from chapters.network_inversion.design import ALL_TERMS, FOUR
-from chapters.shared import first_of_each
 from harness.results import Result, Runs
 from harness.statistics import Interval, paired_bootstrap
-from lib import data
 
 Asked = Mapping[str, Runs]  # the runs of every question of `design.questions`
 CONVERGED = 0.95  # inversion accuracy that the papers train to
@@ -184,18 +182,9 @@ def by_architecture(asked: Asked, measures: Mapping[str, str]) -> pd.DataFrame:
 # --- images -------------------------------------------------------------------------------------
 
 
-def real_images(names: Sequence[str], missing: Iterable[str] = ()) -> dict[str, np.ndarray]:
-    """{data set: the first test image of each class [classes, c, h, w] in [0, 1]}.
-
-    missing: data sets that are not here; they are left out.
-    """
-    found = {}
-    for name in names:
-        if name not in set(missing):
-            test = data.load(name, split="test", size=data.side(name))
-            first = first_of_each(test.labels, 1, len(test.classes))
-            found[name] = test.images[first].numpy()
-    return found
+def real_images(examples: Runs) -> dict[str, np.ndarray]:
+    """{data set: the first test image of each class [classes, c, h, w] in [0, 1]}."""
+    return {r.parameters["dataset"]: r["images"] / 255 for r in examples}
 
 
 def made_images(runs: Runs, dataset: str, **where: int) -> dict[int, np.ndarray]:

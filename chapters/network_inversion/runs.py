@@ -17,7 +17,7 @@ from chapters.shared import (
     subject,
     trained_generator,
 )
-from lib import diversity, inversion, matching
+from lib import data, diversity, inversion, matching
 from lib.generator import Conditions, Generator, generate
 from lib.losses import NonFiniteLoss
 from lib.predict import logits_and_features
@@ -187,3 +187,10 @@ def _obeyed(made: Generator, of: Subject, seed: int, count: int = 500) -> dict:
         "follows_vector": share(crossed == told),
         "accuracy_blank_matrix": share(blank == told),
     }
+
+
+def examples(dataset: str) -> dict:
+    """The first test image of each class, to be shown beside made ones."""
+    test = data.load(dataset, split="test", size=data.side(dataset))
+    first = first_of_each(test.labels, 1, len(test.classes))
+    return {"images": (255 * test.images[first]).round().to(torch.uint8)}

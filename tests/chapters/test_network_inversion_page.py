@@ -5,7 +5,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from chapters.network_inversion import design, evidence, figures, reading, sentences
+from chapters.network_inversion import design, evidence, figures, reading, runs, sentences
 from harness.results import Result, Runs
 from lib.inversion import LOSS_TERMS, Samples
 
@@ -280,6 +280,10 @@ def test_live_images_stand_below_real_ones():
     assert len(figures.live(samples, images, labels, draws=2).axes) == 30
 
 
-def test_real_images_are_one_a_class_and_missing_sets_are_left_out():
-    found = reading.real_images(["digits", "gone"], missing=["gone"])
+def test_real_images_are_one_a_class_of_every_set_that_is_there():
+    values = {name: images.numpy() for name, images in runs.examples("digits").items()}
+    there = Result("examples", {"dataset": "digits"}, "computed", arrays=values)
+    gone = Result("examples", {"dataset": "gone"}, "missing")
+    found = reading.real_images(Runs([there, gone]))
     assert list(found) == ["digits"] and found["digits"].shape == (10, 1, 20, 20)
+    assert 0 <= found["digits"].min() and found["digits"].max() <= 1
