@@ -46,7 +46,8 @@ def kept(
         content = save(value)
         write_atomically({path: _checksum(name, content) + content})
     except OSError as error:
-        warnings.warn(f"{path} could not be kept for later ({error}).", RuntimeWarning, stacklevel=2)
+        text = f"{path} could not be kept for later ({error})."
+        warnings.warn(text, RuntimeWarning, stacklevel=2)
     return value
 
 

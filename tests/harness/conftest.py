@@ -1,13 +1,15 @@
-"""Toy runs that can be imported."""
+"""Toy runs that can be imported, and a ledger."""
 
 import importlib
 import os
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 from toy_sweep import RUNS
 
+from harness import ledger
 from harness.stamp import record
 
 
@@ -43,3 +45,17 @@ def edited(runs):
     yield edit
     written(source, RUNS)
     sys.modules["toy_runs"] = runs
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Writes a ledger of one file and reads it."""
+
+    def write(text):
+        path = tmp_path / "claims" / "000.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(textwrap.dedent(text), encoding="utf-8")
+        ledger.load.cache_clear()
+        return ledger.load(path.parent)
+
+    return write

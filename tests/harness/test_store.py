@@ -1,3 +1,5 @@
+"""Results on disk: whole, checked, and found again by name."""
+
 import errno
 import json
 import os
@@ -5,14 +7,12 @@ import re
 import threading
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 
-from lib import results as store
-from lib.weights import load_weights, save_weights
+from harness import store
 
-NAME, PARAMETERS = "experiments.toy.run", {"n": 50, "lr": 0.01, "arch": "mlp", "sizes": [2, 3]}
+NAME, PARAMETERS = "toy.run", {"n": 50, "lr": 0.01, "arch": "mlp", "sizes": [2, 3]}
 SCALARS = {"auroc": 0.75, "note": "fine", "history": [3.0, 2.0], "nothing": None}
 ARRAYS = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "hit": np.array([True, False])}
 
@@ -20,7 +20,7 @@ ARRAYS = {"x": np.arange(6, dtype=np.float32).reshape(2, 3), "hit": np.array([Tr
 @pytest.fixture
 def stored(tmp_path):
     path = store.path_for(tmp_path, NAME, PARAMETERS)
-    store.write(path, NAME, PARAMETERS, SCALARS, ARRAYS, {"fingerprint": "f"})
+    store.write(path, NAME, PARAMETERS, SCALARS, ARRAYS, {"stamp": "f"})
     return path
 
 
@@ -56,9 +56,16 @@ def test_names_are_short_distinct_and_independent_of_the_order(tmp_path):
     assert odd.parent.parent == tmp_path and len(odd.name) < 120
 
 
+def test_a_function_is_named_by_its_chapter(tmp_path):
+    name = "chapters.kkt_reconstruction.runs.attack"
+    assert store.short_name(name) == "kkt_reconstruction.attack"
+    assert store.short_name("toy.run") == "toy.run" and store.short_name("runs.run") == "runs.run"
+    assert store.path_for(tmp_path, name, {}).parent == tmp_path / "kkt_reconstruction.attack"
+
+
 def test_equal_results_are_equal_files(stored, tmp_path):
     before = stored.read_bytes(), stored.with_suffix(".npz").read_bytes()
-    store.write(stored, NAME, PARAMETERS, SCALARS, ARRAYS, {"fingerprint": "f"})
+    store.write(stored, NAME, PARAMETERS, SCALARS, ARRAYS, {"stamp": "f"})
     assert (stored.read_bytes(), stored.with_suffix(".npz").read_bytes()) == before
 
 
@@ -153,7 +160,7 @@ def test_a_full_disk_leaves_the_earlier_result_and_no_other_file(stored, monkeyp
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        store.write(stored, NAME, PARAMETERS, SCALARS, {"x": np.zeros(9)}, {"fingerprint": "g"})
+        store.write(stored, NAME, PARAMETERS, SCALARS, {"x": np.zeros(9)}, {"stamp": "g"})
     assert sorted(os.listdir(stored.parent)) == before
     assert read(stored)["auroc"] == 0.75
 
@@ -183,58 +190,3 @@ def test_two_writers_of_one_run_leave_one_whole_result(tmp_path):
     result = read(path)
     assert errors == [] and (result["x"] == result["k"]).all()
     assert len(os.listdir(path.parent)) == 2
-
-
-def test_frame_and_require():
-    good = store.Result("m.f", {"n": 1}, "reused", {"n": 1, "acc": 0.5})
-    bad = store.Result("m.f", {"n": 2}, "failed", error="Traceback …\nValueError: boom")
-    frame = store.frame([good, bad])
-    assert list(frame.columns) == ["n", "acc", "status"] and pd.isna(frame["acc"][1])
-    assert store.require([good]) == [good]
-    with pytest.raises(RuntimeError, match=r"(?s)1 of 2 runs.*f\(n=2\): failed.*boom"):
-        store.require([good, bad])
-    with pytest.raises(ValueError, match="another 'n'"):
-        store.frame([store.Result("m.f", {"n": 1}, "reused", {"n": 2})])
-
-
-def test_weights_come_back_and_damage_is_named(tmp_path, monkeypatch):
-    path = tmp_path / "deep" / "net.safetensors"
-    net, other = torch.nn.Linear(3, 2), torch.nn.Linear(3, 2)
-    save_weights(path, net)
-    assert torch.equal(load_weights(path, other).weight, net.weight)
-    with pytest.raises(ValueError, match="do not fit"):
-        load_weights(path, torch.nn.Linear(3, 4))
-    with pytest.raises(FileNotFoundError, match="run the training first"):
-        load_weights(tmp_path / "none", other)
-    path.write_bytes(path.read_bytes()[:-4])
-    with pytest.raises(OSError, match="truncated or damaged"):
-        load_weights(path, other)
-    monkeypatch.setattr(os, "fsync", lambda _: (_ for _ in ()).throw(OSError(28, "full")))
-    with pytest.raises(OSError, match="full"):
-        save_weights(tmp_path / "deep" / "new", net)
-    assert os.listdir(tmp_path / "deep") == ["net.safetensors"]
-
-
-def run(status, **parameters):
-    return store.Result("experiments.toy.run", parameters, status)
-
-
-def test_present_leaves_out_what_has_no_values():
-    states = ["computed", "failed", "reused", "missing", "stale"]
-    kept = store.present([run(state) for state in states])
-    assert [result.status for result in kept] == ["computed", "reused", "stale"]
-
-
-def test_status_counts_what_is_there_and_what_is_old():
-    assert store.status([run("reused"), run("computed")]) == "2 of 2 runs are there."
-    text = store.status([run("reused"), run("stale")])
-    assert text.startswith("2 of 2 runs are there, 1 of them older than the code")
-
-
-def test_status_names_few_absent_runs_and_counts_many():
-    few = store.status([run("reused"), run("missing", n=5), run("failed", n=6)])
-    assert few.startswith("1 of 3") and "- missing: run(n=5)" in few and "- failed: run(n=6)" in few
-    absent = [run("missing", dataset="svhn", n=n) for n in range(5)] + [run("missing", n=9)] * 2
-    many = store.status(absent)
-    assert "- missing: 5 of run on svhn" in many and "- missing: 2 of run" in many
-    assert "n=3" not in many

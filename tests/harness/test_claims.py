@@ -1,17 +1,18 @@
+"""Verdicts: from seeds to tests, from tests to parts and claims, and their records."""
+
 import json
 import os
-import textwrap
 from dataclasses import replace
 
-import numpy as np
 import pytest
+from small_ledger import ENTRY
 
-from lib import claims
-from lib.claims import Criterion
+from harness import claims
+from harness.ledger import Claim, Criterion
 
 
 def ledger(*tests, seeds=3, id="A1"):
-    return {id: claims.Claim(id, "000", "§1", "D", "It is so.", "–", "text", seeds, tests)}
+    return {id: Claim(id, "000", "§1", "D", "It is so.", "–", "text", seeds, tests)}
 
 
 ABOVE = Criterion("gap", "above", 0.0)
@@ -139,7 +140,7 @@ def test_a_claim_without_threshold_is_reported_only():
 
 # --- from parts to the verdict
 
-R, N, P, I, O = "REPRODUCED", "NOT-REPRODUCED", "PARTIAL", "INCONCLUSIVE", "NOT-RUN"  # noqa: E741
+R, N, P, I, O = "REPRODUCED", "NOT-REPRODUCED", "PARTIAL", "INCONCLUSIVE", "NOT-RUN"
 
 
 @pytest.mark.parametrize(
@@ -204,7 +205,7 @@ def test_a_part_with_too_few_seeds_stays_open_and_says_so():
 def test_parts_of_a_claim_without_threshold_are_reported_only():
     found = claims.judge("A1", {"a": {"x": UP}, "b": {"x": UP}}, claims=with_parts())
     assert found.verdict == I and found.notes[1].startswith("a, b: Reported")
-    assert claims.table([found], claims=with_parts())["evidence"][0] == f"a: {I}; b: {I}"
+    assert claims.as_frame([found], claims=with_parts())["evidence"][0] == f"a: {I}; b: {I}"
 
 
 @pytest.mark.parametrize(
@@ -233,161 +234,15 @@ def test_parts_in_tables():
     found = claims.judge("A1", {"MNIST": {"gap": UP}, "CIFAR-10": {"gap": DOWN}}, claims=two)
     plain = verdict({"gap": UP}, ABOVE)
     up, down = "mean of gap > 0: 1.1 [1, 1.2], n = 3, pass", found.parts["CIFAR-10"].outcomes[0]
-    rows = claims.table([found, plain], claims=two)
+    rows = claims.as_frame([found, plain], claims=two)
     assert list(rows["verdict"]) == [P, R] and list(rows["evidence"]) == [
         f"MNIST: {R} ({up}); CIFAR-10: {N} ({down})", up,
     ]  # fmt: skip
-    assert claims.parts_table([found, plain]).to_dict("records") == [
+    assert claims.parts_frame([found, plain]).to_dict("records") == [
         {"claim": "A1", "part": "MNIST", "verdict": R, "evidence": up},
         {"claim": "A1", "part": "CIFAR-10", "verdict": N, "evidence": str(down)},
     ]
-    assert list(claims.parts_table([])) == ["claim", "part", "verdict", "evidence"]
-
-
-# --- statistics
-
-
-def test_the_bootstrap_is_repeatable_and_covers_the_mean():
-    values = np.random.RandomState(1).normal(3, 1, 40)
-    first, second = claims.bootstrap(values), claims.bootstrap(values)
-    assert first == second and first.low < values.mean() < first.high
-    error = values.std() / np.sqrt(40)
-    assert (first.high - first.low) == pytest.approx(2 * 1.96 * error, rel=0.05)
-
-
-def test_equal_seeds_give_a_point():
-    assert claims.bootstrap([0.3] * 5) == claims.Interval(0.3, 0.3, 0.3)
-    assert claims.bootstrap([2.0]) == claims.Interval(2.0, 2.0, 2.0)
-
-
-def test_pairs_are_compared_within_seeds():
-    noise = np.random.RandomState(0).normal(0, 10, 12)
-    gap = claims.paired_bootstrap(noise + 1, noise)
-    assert gap.estimate == pytest.approx(1) and gap.low > 0.99 and gap.p_value < 0.001
-    none = claims.paired_bootstrap([1.0, -1.0, 2.0, -2.0], [0.0] * 4)
-    assert none.low < 0 < none.high and none.p_value > 0.5
-    assert claims.paired_bootstrap([1.0, 1.0], [1.0, 1.0]).p_value == 1
-    with pytest.raises(ValueError, match="one length"):
-        claims.paired_bootstrap([1.0], [1.0, 2.0])
-    with pytest.raises(ValueError, match="finite"):
-        claims.paired_bootstrap([1.0], [float("nan")])
-
-
-def test_holm_by_hand():
-    assert np.allclose(claims.holm([0.01, 0.04, 0.03]), [0.03, 0.06, 0.06])
-    assert np.allclose(claims.holm([0.5, 0.9]), [1, 1]) and len(claims.holm([])) == 0
-    for bad in ([0.5, float("nan")], [1.5], [[0.1]]):
-        with pytest.raises(ValueError, match="p-values"):
-            claims.holm(bad)
-
-
-# --- the ledger file
-
-ENTRY = """
-S05:
-  paper: "000"
-  where: §4, Fig 1
-  kind: D
-  statement: ViTs show the highest Accuracy Difference.
-  reference: fig only
-  criterion: The difference is above 0 in 80 % of the seeds.
-  seeds: 5
-  tests:
-    - measure: gap
-      above: 0
-    - measure: gap
-      between: [0, 1.5]
-      statistic: share_of_seeds
-      share: 0.8
-N01:
-  paper: "004"
-  where: §6
-  kind: N
-  statement: Convolutional networks are harder.
-  reference: none
-  criterion: No pass or fail.
-  seeds: 1
-  tests: []
-"""
-
-
-@pytest.fixture
-def load(tmp_path):
-    def write(text):
-        path = tmp_path / "claims.yaml"
-        path.write_text(textwrap.dedent(text), encoding="utf-8")
-        claims.load.cache_clear()
-        return claims.load(path)
-
-    return write
-
-
-def test_the_ledger_is_read(load):
-    found = load(ENTRY)
-    assert list(found) == ["S05", "N01"] and found["S05"].seeds == 5
-    first, second = found["S05"].tests
-    assert first == Criterion("gap", "above", 0.0) and found["N01"].tests == ()
-    assert str(second) == "in 80% of seeds, gap in [0.0, 1.5]"
-    assert {(claim.parts, claim.needed) for claim in found.values()} == {(0, 0)}
-
-
-@pytest.mark.parametrize(
-    ("lines", "wanted"),
-    [("parts: 12", (12, 12)), ("parts: 4\n  needed: 3", (4, 3)), ("parts: 1", (1, 1))],
-)
-def test_parts_are_read(load, lines, wanted):
-    found = load(ENTRY.replace("seeds: 5", f"seeds: 5\n  {lines}"))
-    assert (found["S05"].parts, found["S05"].needed) == wanted and found["N01"].parts == 0
-
-
-@pytest.mark.parametrize(
-    "lines",
-    ["needed: 1", "parts: 0", "parts:", "parts: yes", "parts: 2.0", "parts: four", "parts: -1"]
-    + [f"parts: 4\n  needed: {needed}" for needed in ("0", "5", "3.0", "all", "")],
-)
-def test_parts_that_make_no_sense_are_named(load, lines):
-    with pytest.raises(ValueError, match="S05: parts, and needed if it is there, must be whole"):
-        load(ENTRY.replace("seeds: 5", f"seeds: 5\n  {lines}"))
-
-
-@pytest.mark.parametrize(
-    ("old", "new", "words"),
-    [
-        ('paper: "000"', "paper: 000", "S05: paper must be a text"),
-        ("kind: D", "kind: X", "kind must be one of"),
-        ("seeds: 5", "seeds: 0", "seeds must be a whole number"),
-        ("seeds: 5", "seeds: five", "seeds must be a whole number"),
-        ("  reference: fig only\n", "", "missing or unknown: \\['reference'\\]"),
-        ("kind: D", "kind: D\n  colour: red", "\\['colour'\\]"),
-        ("kind: D", "kind: D\n  kind: Q", "'kind' stands twice"),
-        ("N01:", "S05:", "'S05' stands twice"),
-        ("N01:", "N 01:", "no claim id"),
-        ("above: 0", "over: 0", "exactly one of at_least"),
-        ("above: 0", "above: 0\n      below: 1", "exactly one of at_least"),
-        ("above: 0", "above: high", "cannot be 'high'"),
-        ("above: 0", "above: .nan", "cannot be nan"),
-        ("[0, 1.5]", "[0]", "cannot be \\[0\\]"),
-        ("share_of_seeds", "average", "statistic must be one of"),
-        ("      share: 0.8\n", "", "needs a share"),
-        ("share: 0.8", "share: 80", "needs a share"),
-        ("kind: D", "kind: [", "cannot be read"),
-    ],
-)
-def test_mistakes_in_the_ledger_are_named(load, old, new, words):
-    assert old in ENTRY
-    with pytest.raises(ValueError, match=words):
-        load(ENTRY.replace(old, new, 1))
-
-
-def test_a_missing_ledger_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="claims.yaml is not in"):
-        claims.load(tmp_path / "claims.yaml")
-
-
-@pytest.mark.skipif(not claims.LEDGER.exists(), reason="claims.yaml is not written yet")
-def test_the_books_own_ledger_is_sound():
-    claims.load.cache_clear()
-    assert claims.load()
+    assert list(claims.parts_frame([])) == ["claim", "part", "verdict", "evidence"]
 
 
 # --- records
@@ -407,7 +262,7 @@ def test_records_are_collected_and_judged_by_the_ledger_as_it_stands(load, tmp_p
     harder = load(ENTRY.replace("above: 0", "above: 2"))
     [after, _] = claims.collect(folder, claims=harder)
     assert after.verdict == "PARTIAL" and "Recorded as REPRODUCED" in after.notes[0]
-    table = claims.table([after, second], claims=harder)
+    table = claims.as_frame([after, second], claims=harder)
     assert list(table["verdict"]) == ["PARTIAL", "NOT-RUN"] and "gap > 2" in table["evidence"][0]
 
 
