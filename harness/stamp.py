@@ -14,14 +14,15 @@ through every name in it, each definition of this project that the name leads to
   of the project's own functions decorates, such as a registry.
 - A module used otherwise than `module.name` (passed on, `globals()`) counts as a whole.
 
-In doubt more is hashed, because a result that is wrongly taken for old is merely computed again.
+In doubt more is hashed, because a result that is wrongly taken for old is merely computed again:
+to move an import into or out of a function, for instance, makes a new stamp.
 An assignment counts where its name is used, also if its value is a call.
 Text reaches nothing (`importlib.import_module("name")`, `eval`), nor a base class its subclasses.
 Calls of other libraries are taken to be those of the version in the result's provenance.
 
 **A stamp is of the code that runs.** Modules of the project that are loaded after this one keep
-the text they were loaded from (`harness.loaded`), and that text is hashed, not what the file holds by
-now. A module loaded before is read from disk, if its file is older than the process; else
+the text they were loaded from (`harness.loaded`), and that text is hashed, not what the file holds
+by now. A module loaded before is read from disk, if its file is older than the process; else
 `UnknownCode` is raised, because nobody can tell what runs.
 
 **Equivalences.** A definition that was rewritten without changing what it computes may keep its

@@ -54,8 +54,9 @@ def grid(**axes: Any) -> list[dict[str, Any]]:
 
     grid(n=[50, 100], seed=range(2), arch="mlp") gives four runs, the last axis fastest.
     """
+    single = (str, bytes, Mapping)
     values = [
-        [axis] if isinstance(axis, (str, bytes, Mapping)) or not hasattr(axis, "__iter__") else list(axis)
+        [axis] if isinstance(axis, single) or not hasattr(axis, "__iter__") else list(axis)
         for axis in axes.values()
     ]
     return [dict(zip(axes, combination)) for combination in itertools.product(*values)]

@@ -133,7 +133,7 @@ def stored(nodes: list[ast.AST]) -> Iterator[str]:
 
 
 def names(node: ast.stmt) -> list[str]:
-    """Names that a statement at the top level binds, in order; imports have a table of their own."""
+    """Names that a statement at the top level binds, in order; imports have their own table."""
     if isinstance(node, (*FUNCTION, ast.ClassDef)):
         return [node.name]
     if isinstance(node, IMPORT):

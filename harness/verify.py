@@ -31,7 +31,8 @@ class Check:
     """One published run, computed again.
 
     outcome: "agrees", "differs" (`details` tell where), "failed" (it could not be computed),
-    "skipped" (it was made from somebody's own files) or "damaged" (its file cannot be trusted).  stale: the code has changed since it was published.
+    "skipped" (it was made from somebody's own files) or "damaged" (its file cannot be trusted).
+    stale: the code has changed since it was published.
     seconds: wall time of the recomputation.
     """
 

@@ -85,7 +85,8 @@ def test_status_counts_what_is_there_and_what_is_old():
 
 def test_status_names_few_absent_runs_and_counts_many():
     few = results.status([run("reused"), run("missing", n=5), run("failed", n=6)])
-    assert few.startswith("1 of 3") and "- missing: run(n=5)" in few and "- failed: 1 with `no reason is known`" in few
+    assert few.startswith("1 of 3") and "- missing: run(n=5)" in few
+    assert "- failed: 1 with `no reason is known`" in few
     absent = [run("missing", dataset="svhn", n=n) for n in range(5)] + [run("missing", n=9)] * 2
     many = results.status(absent)
     assert "- missing: 5 of run on svhn" in many and "- missing: 2 of run" in many
@@ -97,7 +98,8 @@ def test_each_reason_of_a_failure_stands_once():
         return Result("m.f", {"n": n}, "failed", error=error)
 
     text = results.status(
-        [failed(n, "Traceback\nValueError: boom\n") for n in range(3)] + [failed(4, "OSError: full")]
+        [failed(n, "Traceback\nValueError: boom\n") for n in range(3)]
+        + [failed(4, "OSError: full")]
     )
     assert text.count("boom") == 1 and "- failed: 3 with `ValueError: boom`" in text
     assert "- failed: 1 with `OSError: full`" in text

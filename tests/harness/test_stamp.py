@@ -379,7 +379,8 @@ def test_a_local_name_is_not_the_module_of_that_name(toy):
     inner = "from toy import x\ndef run():\n    def inner(): return x.f\n    return inner"
     before = toy(runs=inner, x="def f(): return 1")
     assert changed(before, toy(x="def f(): return 2")) == {"toy.x"}
-    method = "from toy import x\nclass A:\n    x = 1\n    def m(self): return x.f\ndef run(): return A"
+    method = "from toy import x\nclass A:\n    x = 1\n    def m(self): return x.f\n"
+    method += "def run(): return A"
     before = toy(runs=method, x="def f(): return 1")
     assert changed(before, toy(x="def f(): return 2")) == {"toy.x"}
 
