@@ -44,7 +44,7 @@ def show(fig: Figure | None, *, alt: str, caption: str, name: str) -> None:
     alt, caption = _sentence(alt, "alt"), _sentence(caption, "caption")
     _require_name(name)
     if fig is None:
-        return not_run(f"the figure `{name}`")
+        return not_run("this figure", name)
     kind = "image/png" if any(ax.images for ax in fig.axes) else "image/svg+xml"
     light = _drawn(fig, kind)
     make_dark(fig)
@@ -89,7 +89,7 @@ def table(
     caption = _sentence(caption, "caption")
     _require_name(name)
     if frame.empty:
-        return not_run(f"the table `{name}`")
+        return not_run("this table", name)
     formats = dict(formats or {})
     if unknown := formats.keys() - set(frame.columns):
         raise ValueError(f"The table {name!r} has no column {min(unknown)!r}.")
@@ -129,9 +129,15 @@ def answer(text: str) -> None:
     display(Markdown(f":::{{div}} answer\n{text}\n:::"))
 
 
-def not_run(what: str) -> None:
-    """Say that the runs of a figure, a table or a sentence are not there."""
-    display(Markdown(f"*Not run: {what}. The end of the page says why.*"))
+def not_run(what: str, name: str = "") -> None:
+    """Say that the runs of a figure, a table or a sentence are not there.
+
+    name: of the figure or table; the text that refers to it is led here.
+    """
+    text = f"Not run: {what}. The end of the page says why."
+    if name:
+        text = f"~~~{{table}} {text}\n:name: {name}\n\n| not run |\n| --- |\n| – |\n~~~"
+    display(Markdown(text))
 
 
 def status(study: Study) -> None:

@@ -73,7 +73,7 @@ function firstScreen(page) {
   return {
     title: bottom(title), question: bottom(words.at(-1)), answer: bottom(answer),
     "key figure": bottom(seen[0]),
-    excused: /^\\s*Not run/.test(next?.textContent ?? ""),
+    excused: /^\\s*(Table [\\d.]+\\s*)?Not run/.test(next?.textContent ?? ""),
   };
 }
 
