@@ -27,7 +27,7 @@ serve: $(STAMP)  ## show the last built site at a local address; Ctrl-C ends it
 	$(BIN)/python -u -m http.server 0 --bind 127.0.0.1 --directory "$${index%/index.html}" 2>/dev/null
 
 test: $(STAMP)  ## run every test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 bench: $(STAMP)  ## measure speed against straightforward implementations
 	@for script in benchmarks/*.py; do \
