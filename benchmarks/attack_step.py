@@ -199,7 +199,7 @@ def compare(d: int, width: int, m: int, trained: Layers, *, seconds: float, prod
 
 def main(quick: bool, threads: int) -> None:
     torch.set_num_threads(threads)
-    d, width, sizes, n, epochs, seconds, product = 3072, 1000, (100, 1000), 100, 300, 15, 2000
+    d, width, sizes, n, epochs, seconds, product = 3072, 1000, (100, 1000), 100, 300, 10, 2000
     if quick:
         d, width, sizes, n, epochs, seconds, product = 192, 100, (10, 100), 10, 100, 0, 200
     print(environment())

@@ -1,6 +1,6 @@
 """Images per second of network inversion: `lib.inversion.invert` against a straightforward loop.
 
-    python benchmarks/inversion.py           # 10 steps, about a minute
+    python benchmarks/inversion.py           # 6 steps, about half a minute
     python benchmarks/inversion.py --quick   # 1 step, a few seconds
     python benchmarks/inversion.py --threads 1   # where other work keeps the cores busy
 
@@ -198,7 +198,7 @@ def gain(shape: str, timings: dict[str, Timing]) -> str:
 
 def main(quick: bool, threads: int) -> None:
     torch.set_num_threads(threads)
-    steps, seconds = (1, 0) if quick else (10, 20)
+    steps, seconds = (1, 0) if quick else (6, 10)
     print(environment())
     print(f"the processor has {'' if native_bfloat16() else 'no '}bfloat16 instructions")
     print(

@@ -178,7 +178,7 @@ def gain(name: str, timings: dict[str, Timing]) -> str:
 
 def main(quick: bool, threads: int) -> None:
     torch.set_num_threads(threads)
-    n, seconds = COMPARED * BATCH, 0 if quick else 6
+    n, seconds = COMPARED * BATCH, 0 if quick else 4
     print(environment())
     print(
         f"torchvision {version('torchvision')}, pillow {version('pillow')}; "
