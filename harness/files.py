@@ -1,8 +1,9 @@
-"""Writing a file whole or not at all."""
+"""Writing files: whole or not at all, and whether it can be done."""
 
 from __future__ import annotations
 
 import os
+import tempfile
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,3 +29,19 @@ def write_atomically(contents: Mapping[Path, bytes]) -> None:
     finally:
         for temporary in temporaries:
             temporary.unlink(missing_ok=True)
+
+
+def require_writable(folder: Path) -> None:
+    """Raise OSError, before hours are spent, if nothing can be written to a folder; it is made."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(4096))
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"Results cannot be written to {folder} ({error.strerror or error}), so nothing was "
+            "computed: free some space or choose another folder",
+        ) from error

@@ -27,7 +27,7 @@ _STARTED = psutil.Process().create_time() + 2  # the system's clock of processes
 _RECORDED = set(PROJECT)
 
 
-def record(package: str) -> None:
+def watch(package: str) -> None:
     """Keep the text of this top-level package's modules, too, when they are loaded from now on."""
     _RECORDED.add(package)
 

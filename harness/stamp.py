@@ -40,7 +40,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.loaded import PROJECT, UnknownCode, file_of, record
+from harness.loaded import PROJECT, UnknownCode, file_of, watch
 from harness.syntax import (
     COMPREHENSION,
     FUNCTION,
@@ -54,7 +54,7 @@ from harness.syntax import (
     targets,
 )
 
-__all__ = ["Stamp", "UnknownCode", "declare", "definition_hash", "record", "stamp"]
+__all__ = ["Stamp", "UnknownCode", "declare", "definition_hash", "stamp", "watch"]
 
 EQUIVALENT: dict[str, str] = {}  # {hash of a definition as it is: hash it stands for}
 

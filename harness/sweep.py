@@ -16,14 +16,10 @@ from __future__ import annotations
 import concurrent.futures
 import contextlib
 import datetime
-import functools
-import hashlib
 import inspect
 import itertools
 import json
-import os
 import sys
-import tempfile
 import time
 import traceback
 import warnings
@@ -38,8 +34,11 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from harness import store
+from harness.contents import named
 from harness.equivalences import load_equivalences
 from harness.executors import LokyExecutor, SchedulerLost, pool_of
+from harness.files import require_writable
+from harness.progress import bar as progress_bar
 from harness.provenance import git_state, peak_memory, processor, versions
 from harness.results import Result, described
 from harness.stamp import UnknownCode, stamp
@@ -101,10 +100,10 @@ def sweep(
         if found[call.path].status != "reused" and wanted(call.parameters)
     }
     if todo:
-        _require_writable(folder)
+        require_writable(folder)
         made_by = {"stamp": code.digest, "sources": dict(code.modules)}
         made_by |= git_state(function, code.files)
-        with pool_of(executor) as pool, _bar(len(todo), name, progress) as bar:
+        with pool_of(executor) as pool, progress_bar(len(todo), name, progress) as bar:
             for result in _compute(list(todo.values()), pool, made_by, threads, retries):
                 earlier = found[result.path].notes
                 found[result.path] = replace(result, notes=earlier + result.notes)
@@ -150,35 +149,6 @@ class _Call:
         return Result(self.name, self.parameters, "failed", error=error, path=self.path)
 
 
-def named(value: Any) -> Any:
-    """A path to a folder or file as `name@hash of its content`; any other value as it is.
-
-    Text is a path when it holds a separator and something is there. The same images in another
-    folder are the same run, other images in the same folder are another.
-    """
-    if not isinstance(value, str) or not ({"/", os.sep} & set(value)):
-        return value
-    path = Path(value).expanduser()
-    return f"{path.resolve().name}@{_content_hash(path)}" if path.exists() else value
-
-
-def _content_hash(path: Path) -> str:
-    """12 hex digits over the names and contents of all files below; a size and date are trusted."""
-    path = path.resolve()
-    files = sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-    stats = [(f.relative_to(path).as_posix(), f.stat()) for f in files]
-    return _hashed(str(path), tuple((name, s.st_size, s.st_mtime_ns) for name, s in stats))
-
-
-@functools.lru_cache(maxsize=64)
-def _hashed(path: str, files: tuple[tuple[str, int, int], ...]) -> str:
-    digest = hashlib.sha256()
-    for name, *_ in files:
-        content = (Path(path) / name if name != "." else Path(path)).read_bytes()
-        digest.update(f"{name}\0{hashlib.sha256(content).hexdigest()}\n".encode())
-    return digest.hexdigest()[:12]
-
-
 def _importable_name(function: Callable) -> str:
     """module.function; ValueError unless a worker process can import it by that name."""
     module, name = getattr(function, "__module__", None), getattr(function, "__qualname__", "")
@@ -209,21 +179,6 @@ def _stored(call: _Call, wanted: str, hashes: Mapping[str, str]) -> Result:
         status="stale",
         notes=(f"Older than the code: {', '.join(changed)} changed since it was stored.",),
     )
-
-
-def _require_writable(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(bytes(4096))
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"Results cannot be written to {folder} ({error.strerror or error}), so nothing was "
-            "computed: free some space or choose another folder",
-        ) from error
 
 
 def _submit(pool: Executor, *args: Any) -> Future:
@@ -379,33 +334,3 @@ def run_in_threads(threads: int, function: Callable, **parameters: Any) -> Any:
             return function(**parameters)
         finally:
             torch.set_num_threads(before)
-
-
-@contextlib.contextmanager
-def _bar(total: int, name: str, progress: bool) -> Iterator[Any]:
-    """A progress bar that never reaches a published page.
-
-    The environment variable BOOK_TERMINAL, set while a book is executed, names the terminal to
-    draw it on; when that is empty there is no bar.
-    """
-    from tqdm import tqdm
-
-    label = name.rpartition(".")[2]
-    terminal = os.environ.get("BOOK_TERMINAL")
-    if progress and terminal is None:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # a notebook without widgets shows a plain bar, fine
-            from tqdm.auto import tqdm as live
-        with live(total=total, desc=label, unit="run") as bar:
-            yield bar
-        return
-    with contextlib.ExitStack() as stack:
-        sink = None
-        if progress and terminal:
-            with contextlib.suppress(OSError):
-                sink = stack.enter_context(open(terminal, "w"))
-        yield stack.enter_context(
-            tqdm(total=total, desc=label, unit="run", file=sink, disable=sink is None)
-        )
-
-

@@ -86,7 +86,7 @@ def verify(
 
 
 def _files(result: Result) -> str:
-    """The folders and files that a run was made from, as `harness.sweep.named` records them."""
+    """The folders and files that a run was made from, as `harness.contents.named` records them."""
     texts = [value for value in result.parameters.values() if isinstance(value, str)]
     return ", ".join(text for text in texts if re.fullmatch(r"[^/]+@[0-9a-f]{12}", text))
 

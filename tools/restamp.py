@@ -46,7 +46,7 @@ spec = importlib.util.spec_from_file_location("new_stamp", sys.argv[1])
 new_stamp = importlib.util.module_from_spec(spec)
 sys.modules["new_stamp"] = new_stamp
 spec.loader.exec_module(new_stamp)
-new_stamp.record("experiments")
+new_stamp.watch("experiments")
 from lib.fingerprint import fingerprint
 found = {}
 for name in sys.argv[2:]:

@@ -10,7 +10,7 @@ import pytest
 from toy_sweep import RUNS
 
 from harness import ledger
-from harness.stamp import record
+from harness.stamp import watch
 
 
 def written(path, text):
@@ -25,7 +25,7 @@ def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     written(folder / "toy_runs.py", RUNS)
     sys.path.insert(0, str(folder))
-    record("toy_runs")
+    watch("toy_runs")
     yield importlib.import_module("toy_runs")
     sys.path.remove(str(folder))
     del sys.modules["toy_runs"]

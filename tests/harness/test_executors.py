@@ -14,7 +14,7 @@ import pytest
 from toy_sweep import RUNS, go, statuses
 
 from harness import executors, sweep
-from harness.stamp import record
+from harness.stamp import watch
 
 
 @pytest.mark.parametrize("spec", ["", "loky", "loky:0", "loky:x", "dask:", "serial:2", "gpu"])
@@ -41,7 +41,7 @@ def test_a_worker_process_with_older_code_refuses(runs, tmp_path, edited, record
     """Otherwise its result would be stored as the work of the new code."""
     with executors.pool_of("loky:1") as pool:
         if recorded:
-            pool.submit(sweep.run_in_threads, 1, record, package="toy_runs").result()
+            pool.submit(sweep.run_in_threads, 1, watch, package="toy_runs").result()
         assert go(runs.square, [{"a": 3}], tmp_path / "r", executor=pool)[0]["square"] == 9
         new = edited("a * a", "-a")
         results = go(new.square, sweep.grid(a=[3, 4]), tmp_path / "r", executor=pool)
@@ -77,7 +77,7 @@ def test_a_file_that_changes_before_it_is_first_loaded_is_noticed(runs, tmp_path
         "    return {'value': below.VALUE}\n"
     )
     (helper / "below.py").write_text("VALUE = 1")
-    record("toy_late")
+    watch("toy_late")
     sys.path.insert(0, str(helper.parent))
     try:
         late = importlib.import_module("toy_late.runs").late

@@ -56,7 +56,7 @@ def toy(tmp_path, monkeypatch):
             path.write_text(textwrap.dedent(text))
         forget()
         importlib.invalidate_caches()
-        stamps.record("toy")
+        stamps.watch("toy")
         return stamp(importlib.import_module("toy.runs").run)
 
     write(**TOY)

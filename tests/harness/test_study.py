@@ -25,7 +25,7 @@ def toy(tmp_path, monkeypatch):
     """A module of runs that workers could import."""
     (tmp_path / "toy_study.py").write_text(TOY)
     monkeypatch.syspath_prepend(tmp_path)
-    stamp.record("toy_study")
+    stamp.watch("toy_study")
     yield importlib.import_module("toy_study")
     del sys.modules["toy_study"]
 

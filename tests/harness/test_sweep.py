@@ -18,7 +18,7 @@ import pytest
 import torch
 from toy_sweep import RUNS, go, statuses
 
-from harness import stamp, sweep
+from harness import contents, stamp, sweep
 from harness.executors import SerialExecutor
 from harness.provenance import git_state
 from harness.results import frame, status
@@ -192,7 +192,7 @@ def test_two_folders_of_one_name_are_told_apart(tmp_path):
         folder.mkdir(parents=True)
         (folder / "a.png").write_text(text)
         os.utime(folder / "a.png", (1, 1))
-        names.add(sweep.named(str(folder)))
+        names.add(contents.named(str(folder)))
     assert len(names) == 2
 
 
@@ -200,7 +200,7 @@ def test_other_texts_are_taken_as_they_are(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mnist").mkdir()
     for value in ("mnist", "a/b", 1, None, ["x/y"], f"{tmp_path}/none"):
-        assert sweep.named(value) == value
+        assert contents.named(value) == value
 
 
 # --- definitions that stand for others
