@@ -143,6 +143,9 @@ history = inversion.invert(
 samples = inversion.sample(generator, classifier, 500, seed=1)
 page.say(sentences.live(history))
 
+# %% [markdown]
+# After a few seconds it makes these, below a real digit of each class:
+
 # %%
 page.show(
     figures.live(samples, digits.images, digits.labels),
@@ -227,10 +230,10 @@ page.show(
     name="fig-conditionings",
 )
 
-# %%
+# %% tags=["remove-input"]
 page.say(sentences.doubt(asked))
 
-# %%
+# %% tags=["remove-input"]
 page.say(sentences.unmatched(asked))
 
 # %% [markdown]
@@ -252,7 +255,7 @@ page.show(
     name="fig-confidence",
 )
 
-# %%
+# %% tags=["remove-input"]
 page.say(sentences.confidence(asked))
 
 # %% [markdown]
@@ -272,7 +275,7 @@ page.show(
     name="fig-terms",
 )
 
-# %%
+# %% tags=["remove-input"]
 page.say(sentences.terms(asked))
 
 # %% [markdown]
@@ -295,7 +298,7 @@ page.show(
     name="fig-unlike",
 )
 
-# %%
+# %% tags=["remove-input"]
 page.say(sentences.unlike(asked))
 
 # %% [markdown]
@@ -339,6 +342,9 @@ page.show(
     name="fig-siblings",
 )
 
+# %% [markdown] tags=["appendix"]
+# All conditionings in numbers, data set by data set.
+
 # %% tags=["appendix"]
 page.table(
     reading.summary(
@@ -372,7 +378,7 @@ page.show(
     name="fig-weights",
 )
 
-# %% tags=["appendix"]
+# %% tags=["appendix", "remove-input"]
 page.say(sentences.tuned(asked, tried, weights))
 
 # %% [markdown] tags=["appendix"]
@@ -392,7 +398,7 @@ page.show(
 # %% [markdown] tags=["appendix"]
 # Told by vector *and* matrix, whom does the generator obey?
 
-# %% tags=["appendix"]
+# %% tags=["appendix", "remove-input"]
 page.say(sentences.obeyed(asked))
 
 # %% [markdown] tags=["appendix"]
@@ -411,7 +417,7 @@ page.show(
     name="fig-steps",
 )
 
-# %% tags=["appendix"]
+# %% tags=["appendix", "remove-input"]
 page.say(sentences.pace(asked))
 
 # %% [markdown] tags=["appendix"]
@@ -443,7 +449,7 @@ page.show(
     name="fig-cosine",
 )
 
-# %% tags=["appendix"]
+# %% tags=["appendix", "remove-input"]
 page.say(sentences.cosine(asked))
 
 # %% [markdown] tags=["appendix"]
@@ -474,7 +480,7 @@ page.table(
     name="tab-classifiers",
 )
 
-# %% tags=["appendix"]
+# %% tags=["appendix", "remove-input"]
 page.say(sentences.carried_over(asked))
 
 # %% tags=["setup"]
