@@ -49,67 +49,48 @@ def image_rows(
 
     titles: n short texts above the images of a row, for some or all rows.
     """
-    pictures = {name: _pictures(images, stretch=False) for name, images in rows.items()}
+    pictures = {name: _checked(images) for name, images in rows.items()}
     titles = dict(titles or {})
     columns = len(next(iter(pictures.values())))
     for name, images in pictures.items():
         _require_length(images, columns, f"images in the row {name!r}")
         _require_length(titles.get(name), columns, f"titles of the row {name!r}")
-    return _mosaic(
-        list(pictures.values()),
-        titles=[list(titles[name]) if name in titles else None for name in pictures],
-        labels=list(pictures),
-        columns=columns,
-    )
-
-
-def _mosaic(
-    rows: list[list[np.ndarray]],
-    *,
-    titles: list[list[str] | None],
-    labels: list[str],
-    columns: int,
-    group: int = 1,
-) -> Figure:
-    """Rows of pictures with texts above and labels on the left; `group` rows belong together."""
-    gap, line = 0.05, 0.2  # inches
-    margin = 1.0 if any(labels) else 0.0
+    gap, line, margin = 0.05, 0.2, 1.0  # inches
     cell = min(1.3, (WIDTH - margin) / columns)
-    shape = rows[0][0].shape
-    tall = cell * shape[0] / shape[1]
-    spaces = [
-        (line if titles[r] else 0.0) + (0.12 if group > 1 and r and r % group == 0 else 0.0)
-        for r in range(len(rows))
-    ]
-    height = sum(spaces) + len(rows) * (tall + gap)
+    high, wide = next(iter(pictures.values())).shape[2:]
+    tall = cell * high / wide
     width = margin + columns * cell
-    longest = max((len(text) for texts in titles for text in texts or ()), default=1)
+    height = line * len(titles) + len(rows) * (tall + gap)
+    longest = max((len(text) for texts in titles.values() for text in texts), default=1)
     letters = min(9.0, (cell - gap) * 72 / (0.6 * max(longest, 1)))  # points, so that texts fit
     with style():
         fig = Figure(figsize=(width, height))
         y = height
-        for row, texts, label, space in zip(rows, titles, labels, spaces):
-            y -= space + tall + gap
-            if label:
-                fig.text(
-                    (margin - 0.1) / width, (y + tall / 2) / height, label.replace(" ", "\n"),
-                    ha="right", va="center", fontsize=9, linespacing=1.1,
-                )  # fmt: skip
-            for i, picture in enumerate(row):
-                x = margin + i * cell
-                ax = fig.add_axes(
-                    (x / width, y / height, (cell - gap) / width, (tall - gap) / height)
-                )
-                ax.imshow(picture, cmap="gray", vmin=0, vmax=1)
-                ax.set(xticks=[], yticks=[])
-                ax.spines[:].set(visible=True, color=FAINT, linewidth=0.6)
-                if texts:
-                    ax.set_title(texts[i], fontsize=letters, pad=3)
+        for name, images in pictures.items():
+            y -= (line if name in titles else 0.0) + tall + gap
+            fig.text(
+                (margin - 0.1) / width, (y + tall / 2) / height, name.replace(" ", "\n"),
+                ha="right", va="center", fontsize=9, linespacing=1.1,
+            )  # fmt: skip
+            for i, image in enumerate(images):
+                box = ((margin + i * cell) / width, y / height)
+                ax = fig.add_axes((*box, (cell - gap) / width, (tall - gap) / height))
+                picture(ax, image)
+                if name in titles:
+                    ax.set_title(titles[name][i], fontsize=letters, pad=3)
     return fig
 
 
-def _pictures(images: torch.Tensor | np.ndarray, stretch: bool) -> list[np.ndarray]:
-    """[n, c, h, w] -> n arrays [h, w] or [h, w, 3] in [0, 1]."""
+def picture(ax: Axes, image: np.ndarray) -> None:
+    """One image, [c, h, w] in [0, 1], in a faint frame without ticks."""
+    shown = image.transpose(1, 2, 0).clip(0, 1)
+    ax.imshow(shown[..., 0] if shown.shape[-1] == 1 else shown, cmap="gray", vmin=0, vmax=1)
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set(visible=True, color=FAINT, linewidth=0.6)
+
+
+def _checked(images: torch.Tensor | np.ndarray) -> np.ndarray:
+    """The images as an array [n, c, h, w] of finite numbers."""
     if isinstance(images, torch.Tensor):
         images = images.detach().cpu().numpy()
     images = np.asarray(images, dtype=float)
@@ -120,26 +101,32 @@ def _pictures(images: torch.Tensor | np.ndarray, stretch: bool) -> list[np.ndarr
     if not np.isfinite(images).all():
         broken = np.flatnonzero(~np.isfinite(images).all(axis=(1, 2, 3)))
         raise ValueError(f"Image {broken[0]} holds values that are not finite.")
-    if stretch:
-        low = images.min(axis=(1, 2, 3), keepdims=True)
-        span = images.max(axis=(1, 2, 3), keepdims=True) - low
-        images = (images - low) / np.where(span > 0, span, 1)
-    images = images.clip(0, 1).transpose(0, 2, 3, 1)
-    return [image[..., 0] if image.shape[-1] == 1 else image for image in images]
+    return images
 
 
 # --- diagrams ---------------------------------------------------------------------------------
 
 
-def small_multiples(names: Sequence[str], *, height: float) -> tuple[Figure, np.ndarray]:
-    """(figure, axes): panels side by side with one y axis, each with its name above."""
+def small_multiples(
+    names: Sequence[str], *, height: float, rows: int = 1, **sharing: bool | str
+) -> tuple[Figure, np.ndarray]:
+    """(figure, axes): panels side by side, each column with its name above.
+
+    axes: [names], or [rows, names] for more than one row.  sharing: `sharex` and `sharey` of
+    matplotlib, if it is not one y axis for all.
+    """
     fig = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = fig.subplots(1, len(names), sharey=True, squeeze=False)[0]
-    for ax, name in zip(axes, names):
-        ax.set_title(name.replace(" (", "\n("), fontsize=9, loc="left")
+    axes = fig.subplots(rows, len(names), squeeze=False, **{"sharey": True, **sharing})
+    narrow = len(names) > 2
+    for ax, name in zip(axes[0], names):
+        title = name.replace(" (", "\n(") if narrow else name
+        ax.set_title(title, fontsize=9 if narrow else 10, loc="left", linespacing=1.1)
+    for ax in axes.flat:
         ax.grid(axis="y", visible=False)
+        ax.tick_params(labelsize=9)
         ax.tick_params(axis="y", length=0)
-    return fig, axes
+        ax.locator_params(axis="x", nbins=3 if narrow else 5)
+    return fig, axes[0] if rows == 1 else axes
 
 
 def seeds(
@@ -157,24 +144,36 @@ def seeds(
     interval = bootstrap(values)
     ax.plot(values, [y] * len(values), marker, color=colour, alpha=0.3, ms=3.5, mew=0)
     ax.plot([interval.low, interval.high], [y, y], color=colour, lw=2, solid_capstyle="round")
-    face = "none" if hollow else colour
-    ax.plot(interval.estimate, y, marker, mfc=face, mec=colour if hollow else "none", ms=6)
+    look = {"mfc": "none", "mew": 1.4} if hollow else {"mew": 0}
+    ax.plot(interval.estimate, y, marker, color=colour, ms=6, zorder=3, **look)
 
 
-def key(fig: Figure, marks: Mapping[str, tuple[Any, str]]) -> None:
-    """Names of marks, {name: (colour, marker)}, each in its colour, in one line above the panels."""
+def key(fig: Figure, marks: Mapping[str, tuple[Any, str]], *, finding: str = "") -> None:
+    """Names of marks, {name: (colour, marker)}, each in its colour, in one line above the panels.
+
+    finding: what the figure shows, as a title above them.
+    """
     handles = [
-        Line2D([], [], marker=marker, color=colour, ls="none", ms=6, label=name)
+        Line2D([], [], marker=marker, color=colour, ls="none", ms=6, mew=0, label=name)
         for name, (colour, marker) in marks.items()
     ]
+    if fig.get_layout_engine():
+        place: dict[str, Any] = {"loc": "outside upper left"}
+    else:  # nothing makes room inside
+        place = {"loc": "lower left", "bbox_to_anchor": (0, 1)}
     fig.legend(
         handles=handles,
-        loc="outside upper left",
-        ncols=len(marks),
+        **place,
+        ncols=max(len(marks), 1),
         frameon=False,
-        handletextpad=0.1,
+        borderpad=0,
+        handlelength=1,
+        handletextpad=0.3,
         columnspacing=1.2,
         labelcolor=[darker(colour) for colour, _ in marks.values()],
+        title=finding or None,
+        title_fontproperties={"size": 11, "weight": "bold"},
+        alignment="left",
     )
 
 
@@ -206,8 +205,8 @@ def panels(
             sns.lineplot(
                 frame[frame[by] == part], x=x, y=y, hue=hue, hue_order=groups,
                 palette=_colours(groups), style=hue, style_order=groups, dashes=False,
-                markers=dict(zip(groups, MARKERS)), markersize=3.5, mew=0, errorbar=("ci", 95), seed=0,
-                ax=ax, legend=ax is grid.flat[0],
+                markers=dict(zip(groups, MARKERS)), markersize=3.5, mew=0,
+                errorbar=("ci", 95), seed=0, ax=ax, legend=ax is grid.flat[0],
             )  # fmt: skip
             _finish(ax, log_x, log_y, "", "")
             ax.set_title(str(part), fontsize=10 if columns < 3 else 8, loc="left")

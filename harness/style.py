@@ -74,6 +74,8 @@ _ON_DARK = {
     MUTED: "#9a9a9a",
     FAINT: "#3c3c3c",
     "#ffffff": "#121212",
+    to_hex(darker(INK)): "#e8e8e8",
+    to_hex(darker(MUTED)): "#b8b8b8",
     **{to_hex(darker(colour)): to_hex(_lighter(colour)) for colour in PALETTE},
 }
 

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from harness import figures
 from harness.results import Result, Runs
-from harness.style import PALETTE, WIDTH, make_dark, style
+from harness.style import INK, MUTED, PALETTE, WIDTH, make_dark, style
 
 
 @pytest.fixture
@@ -49,9 +49,17 @@ def test_the_style_does_not_leak(frame):
 # --- small multiples ----------------------------------------------------------------------------
 
 
-def test_small_multiples_name_every_panel():
-    _, axes = figures.small_multiples(["MNIST", "CIFAR-10 (JPEG)"], height=1.5)
-    assert [ax.get_title(loc="left") for ax in axes] == ["MNIST", "CIFAR-10\n(JPEG)"]
+@pytest.mark.parametrize("others, title", [([], "CIFAR-10 (JPEG)"), (["B"], "CIFAR-10\n(JPEG)")])
+def test_small_multiples_name_every_panel_in_two_lines_where_it_is_narrow(others, title):
+    _, axes = figures.small_multiples(["MNIST", "CIFAR-10 (JPEG)", *others], height=1.5)
+    assert [ax.get_title(loc="left") for ax in axes] == ["MNIST", title, *others]
+
+
+def test_rows_of_small_multiples_are_named_once_and_share_what_is_asked():
+    _, axes = figures.small_multiples(["A", "B"], height=3.0, rows=2, sharey="row")
+    assert [ax.get_title(loc="left") for ax in axes.flat] == ["A", "B", "", ""]
+    axes[0, 0].set_ylim(0, 7)
+    assert axes[0, 1].get_ylim() == (0, 7) and axes[1, 0].get_ylim() != (0, 7)
 
 
 def test_seeds_are_faint_marks_with_their_mean_and_its_interval():
@@ -83,6 +91,16 @@ def test_the_key_has_one_name_a_mark():
     figures.key(fig, {"one": (PALETTE[0], "o"), "two": (PALETTE[1], "D")})
     [legend] = fig.legends
     assert [text.get_text() for text in legend.get_texts()] == ["one", "two"]
+
+
+def test_the_key_can_stand_below_a_finding_and_above_pictures():
+    fig, _ = figures.small_multiples(["A"], height=1.5)
+    figures.key(fig, {}, finding="all of it")
+    assert fig.legends[0].get_title().get_text() == "all of it"
+    images = figures.image_rows({"a": torch.rand(3, 1, 4, 4)})
+    figures.key(images, {"one": (PALETTE[0], "o")})
+    [box] = [legend.get_window_extent() for legend in images.legends]
+    assert box.y0 >= images.bbox.height
 
 
 # --- without runs -------------------------------------------------------------------------------
@@ -121,8 +139,14 @@ def test_image_rows_clip_what_is_out_of_range():
 
 
 @pytest.mark.parametrize(
-    "images", [torch.rand(2, 2, 4, 4), torch.rand(4, 4), torch.rand(0, 1, 4, 4), torch.full((1, 1, 2, 2), torch.nan)]
-)  # fmt: skip
+    "images",
+    [
+        torch.rand(2, 2, 4, 4),
+        torch.rand(4, 4),
+        torch.rand(0, 1, 4, 4),
+        torch.full((1, 1, 2, 2), torch.nan),
+    ],
+)
 def test_what_is_no_image_is_refused(images):
     with pytest.raises(ValueError, match="Images must be|not finite"):
         figures.image_rows({"a": images})
@@ -182,3 +206,13 @@ def test_on_a_dark_page_ink_is_light_and_data_keep_their_colours():
     assert mpl.colors.to_rgb(ax.lines[0].get_color()) == PALETTE[0]
     assert tuple(ax.collections[0].get_facecolor()[0][:3]) == PALETTE[1]
     assert fig.patch.get_facecolor()[3] == 0
+
+
+def test_on_a_dark_page_seeds_and_names_in_ink_are_light():
+    fig, (ax,) = figures.small_multiples(["A"], height=1.5)
+    figures.seeds(ax, 0, [0.5], INK)
+    figures.key(fig, {"one": (INK, "o"), "two": (MUTED, "o")})
+    make_dark(fig)
+    assert mpl.colors.to_hex(ax.lines[-1].get_markerfacecolor()) == "#e8e8e8"
+    letters = [mpl.colors.to_hex(text.get_color()) for text in fig.legends[0].get_texts()]
+    assert letters == ["#e8e8e8", "#b8b8b8"]
