@@ -1,6 +1,6 @@
 """Figures of chapter 3: runs in, matplotlib figure out; None where nothing was run."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
@@ -8,7 +8,6 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import MaxNLocator
 
 from chapters.network_inversion.design import (
     CE_ONLY,
@@ -28,11 +27,10 @@ from chapters.network_inversion.reading import (
     mean,
     measured,
     per_seed,
-    sure,
 )
 from harness import figures
 from harness.results import Result, Runs
-from harness.style import FAINT, MUTED, PALETTE, WIDTH, darker, style
+from harness.style import MUTED, PALETTE, WIDTH, style
 
 CERTAIN, DOUBTING = PALETTE[0], PALETTE[1]  # what the generator is asked for
 REAL = MUTED
@@ -78,11 +76,15 @@ def beside_real(
                 for k, c in enumerate(blocks[d]):
                     picture = _picture(real, made, label, d, c)
                     if picture is not None:
-                        box = (left + k * cell, height - top - (i + 1) * cell, cell, cell)
-                        _image(fig, picture, box)
+                        x, y, side = left + k * cell, height - top - (i + 1) * cell, cell - 0.03
+                        W, H = fig.get_size_inches()
+                        ax = fig.add_axes((x / W, y / H, side / W, side / H))
+                        figures.picture(ax, picture)
         for i, label in enumerate(first + labels):
-            fig.text((margin - 0.08) / fig.get_figwidth(), (height - top - (i + 0.5) * cell) / height,
-                     label.replace(" ", "\n"), fontsize=9, ha="right", va="center", linespacing=1.1)  # fmt: skip
+            fig.text(
+                (margin - 0.08) / fig.get_figwidth(), (height - top - (i + 0.5) * cell) / height,
+                label.replace(" ", "\n"), fontsize=9, ha="right", va="center", linespacing=1.1,
+            )  # fmt: skip
     return fig
 
 
@@ -92,17 +94,6 @@ def _picture(real, made, label: str, dataset: str, k: int) -> np.ndarray | None:
         return real[dataset][k] if dataset in real else None
     found = made[label, dataset].get(k)
     return None if found is None else found[0]
-
-
-def _image(fig: Figure, picture: np.ndarray, box: tuple[float, float, float, float]) -> None:
-    """picture: [c, h, w] in [0, 1].  box: left, bottom, width and height in inches."""
-    x, y, w, h = box
-    W, H = fig.get_size_inches()
-    ax = fig.add_axes((x / W, y / H, (w - 0.03) / W, (h - 0.03) / H))
-    shown = picture.transpose(1, 2, 0).clip(0, 1)
-    ax.imshow(shown[..., 0] if shown.shape[-1] == 1 else shown, cmap="gray", vmin=0, vmax=1)
-    ax.set(xticks=[], yticks=[])
-    ax.spines[:].set(visible=True, color=FAINT, linewidth=0.5)
 
 
 def live(samples, real: torch.Tensor, labels: torch.Tensor, *, draws: int = 3) -> Figure:
@@ -140,36 +131,7 @@ def siblings(asked: Asked, real: Mapping[str, np.ndarray]) -> Figure | None:
 # --- values by seed -----------------------------------------------------------------------------
 
 
-def _dots(ax: Axes, y: float, values: Sequence[float], colour, *, hollow: bool = False) -> None:
-    """Seeds as faint dots, their mean as a full one with its 95 % interval."""
-    if not len(values):
-        return
-    interval = sure(values)
-    ax.plot(values, [y] * len(values), "o", color=colour, alpha=0.3, ms=3.5, mew=0)
-    ax.plot([interval.low, interval.high], [y, y], color=colour, lw=2, solid_capstyle="round")
-    face = {"mfc": "none", "mew": 1.4} if hollow else {"mew": 0}
-    ax.plot(interval.estimate, y, "o", color=colour, ms=6.5, **face)
-
-
-def _panels(rows: int, titles: Iterable[str], *, height: float) -> tuple[Figure, np.ndarray]:
-    titles = list(titles)
-    fig = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = fig.subplots(rows, len(titles), sharey=True, squeeze=False)
-    for ax, title in zip(axes[0], titles):
-        ax.set_title(title.replace(" (", "\n("), fontsize=9, loc="left", linespacing=1.1)
-    for ax in axes.flat:
-        ax.grid(axis="y", visible=False)
-        ax.tick_params(axis="y", length=0, labelsize=9)
-        ax.tick_params(axis="x", labelsize=9)
-        ax.xaxis.set_major_locator(MaxNLocator(3))
-    return fig, axes
-
-
-def _named_colours(fig: Figure, names: Mapping[str, object], *, x: float = 0.0) -> None:
-    """What the colours mean, as coloured words above the panels."""
-    for name, colour in names.items():
-        fig.text(x, 1.0, f"● {name}", color=darker(colour), fontsize=10, va="bottom")
-        x += 0.02 * len(name) + 0.07
+ASKED_FOR = {"asked for certainty": (CERTAIN, "o"), "asked for doubt": (DOUBTING, "o")}
 
 
 def conditionings(asked: Asked) -> Figure | None:
@@ -179,18 +141,19 @@ def conditionings(asked: Asked) -> Figure | None:
         return None
     names = [n for n in TOLD if n not in ASKED_FOR_DOUBT] + list(ASKED_FOR_DOUBT)
     with style():
-        fig, axes = _panels(1, map(asked["label"].title, shown), height=0.75 + 0.24 * len(names))
-        for ax, d in zip(axes[0], shown):
+        titles = [asked["label"].title(d) for d in shown]
+        fig, axes = figures.small_multiples(titles, height=1.0 + 0.24 * len(names))
+        for ax, d in zip(axes, shown):
             equal = matched(asked, names, d)
             for y, name in enumerate(names):
                 colour = DOUBTING if name in ASKED_FOR_DOUBT else CERTAIN
                 values = per_seed(asked[name], "intra", d).tolist()
-                _dots(ax, y, values, colour, hollow=name not in equal)
+                figures.seeds(ax, y, values, colour, hollow=name not in equal)
             ax.set_xlim(left=0)
-        axes[0, 0].set_yticks(range(len(names)), names)
-        axes[0, 0].invert_yaxis()
+        axes[0].set_yticks(range(len(names)), names)
+        axes[0].invert_yaxis()
         fig.supxlabel("diversity within a class, 1 − mean cosine of features", fontsize=10)
-        _named_colours(fig, {"asked for certainty": CERTAIN, "asked for doubt": DOUBTING}, x=0.27)
+        figures.key(fig, ASKED_FOR)
     return fig
 
 
@@ -202,18 +165,21 @@ def terms(asked: Asked) -> Figure | None:
     measures = {"features, 1 − mean cosine": "intra", "pixels, standard deviation": "pixel_std"}
     certain = ("no KL divergence", CE_ONLY)
     with style():
-        fig, axes = _panels(2, map(asked["label"].title, shown), height=3.8)
+        titles = [asked["label"].title(d) for d in shown]
+        fig, axes = figures.small_multiples(titles, height=4.0, rows=2)
         for row, (label, measure) in zip(axes, measures.items()):
             for ax, d in zip(row, shown):
                 for y, name in enumerate(LEFT_OUT):
                     hollow = name not in matched(asked, [name], d)
                     colour = CERTAIN if name in certain else DOUBTING
-                    _dots(ax, y, per_seed(asked[name], measure, d).tolist(), colour, hollow=hollow)
+                    figures.seeds(
+                        ax, y, per_seed(asked[name], measure, d).tolist(), colour, hollow=hollow
+                    )
                 ax.set_xlim(left=0)
             row[len(shown) // 2].set_xlabel(f"within a class: {label}", fontsize=10)
         axes[0, 0].set_yticks(range(len(LEFT_OUT)), list(LEFT_OUT))
         axes[0, 0].invert_yaxis()
-        _named_colours(fig, {"asked for certainty": CERTAIN, "asked for doubt": DOUBTING}, x=0.27)
+        figures.key(fig, ASKED_FOR)
     return fig
 
 
@@ -260,25 +226,25 @@ def unlike(asked: Asked) -> Figure | None:
     }
     kinds = {"vector-matrix, hot": (CERTAIN, 0.0), "vector-matrix": (DOUBTING, 0.22)}
     with style():
-        fig, axes = _panels(1, panels, height=0.75 + 0.5 * len(shown))
-        for ax, (measure, of_test, level) in zip(axes[0], panels.values()):
+        fig, axes = figures.small_multiples(list(panels), height=1.0 + 0.5 * len(shown))
+        for ax, (measure, of_test, level) in zip(axes, panels.values()):
             for y, d in enumerate(shown):
                 if of_test:
-                    _dots(ax, y - 0.22, per_seed(asked["vector-matrix"], of_test, d).tolist(), REAL)
+                    figures.seeds(
+                        ax, y - 0.22, per_seed(asked["vector-matrix"], of_test, d).tolist(), REAL
+                    )
                 for name, (colour, shift) in kinds.items():
-                    _dots(ax, y + shift, per_seed(asked[name], measure, d).tolist(), colour)
+                    figures.seeds(ax, y + shift, per_seed(asked[name], measure, d).tolist(), colour)
             if level is not None:
                 ax.axvline(level, color=REAL, ls="--", lw=1, zorder=0)
             if measure == "kid":
                 ax.set_xlim(left=-0.4)
-        for ax in (axes[0, 0], axes[0, 2]):
+        for ax in (axes[0], axes[2]):
             ax.set_xlim(-0.03, 1.05)
             ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-        axes[0, 0].set_yticks(range(len(shown)), [asked["label"].title(d) for d in shown])
-        axes[0, 0].set_ylim(len(shown) - 0.5, -0.5)
-        _named_colours(
-            fig, {"test images": REAL, "asked for certainty": CERTAIN, "asked for doubt": DOUBTING}
-        )
+        axes[0].set_yticks(range(len(shown)), [asked["label"].title(d) for d in shown])
+        axes[0].set_ylim(len(shown) - 0.5, -0.5)
+        figures.key(fig, {"test images": (REAL, "o"), **ASKED_FOR})
     return fig
 
 
@@ -414,7 +380,8 @@ def by_cosine(asked: Asked) -> Figure | None:
     long = long.assign(what=long["what"].map(shown), place=long["cosine"].map(weights.index))
     fig = figures.panels(
         long, "place", "value", "what", "data set", columns=3, height=2.0,
-        label_x="γ, weight of the cosine term", label_y="diversity (1 − mean cosine), inversion accuracy",
+        label_x="γ, weight of the cosine term",
+        label_y="diversity (1 − mean cosine), inversion accuracy",
     )  # fmt: skip
     for ax in fig.axes:
         ax.set_xticks(range(len(weights)), [f"{v:g}" for v in weights])

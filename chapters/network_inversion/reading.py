@@ -97,7 +97,7 @@ def steepest_step(result: Result) -> float:
 
 
 def sure(values: Sequence[float]) -> Interval:
-    """Mean over seeds with its 95 % interval, which is NaN, and carries nothing, below two seeds."""
+    """Mean over seeds with its 95 % interval; below two seeds that is NaN and carries nothing."""
     if len(values) < 2:
         return Interval(values[0] if len(values) else float("nan"), float("nan"), float("nan"))
     return paired_bootstrap(values, [0.0] * len(values))

@@ -152,8 +152,8 @@ def unmatched(asked: Asked) -> str:
             " Among those that reach 95 % in every seed, vector-matrix conditioning *is* the most "
             "diverse, above the better of label and matrix by "
             + ", ".join(f"{change(v)} on {asked['label'].title(d)}" for d, v in rest.items())
-            + ": the verdict on I05 below rests on the arm that did not converge. With a hot vector "
-            "beside the matrix, which asks for no doubt, the margin is "
+            + ": the verdict on I05 below rests on the arm that did not converge. With a hot "
+            "vector beside the matrix, which asks for no doubt, the margin is "
             + each(
                 asked,
                 lambda d: change(above_best(asked, "vector-matrix, hot", ("label", "matrix"), d)),
@@ -182,7 +182,8 @@ def terms(asked: Asked) -> str:
     alone = means(asked, CE_ONLY, "intra")
     text = (
         "With cross-entropy alone the diversity within a class is "
-        f"{span(alone, '.2f')}, with all four terms {span(means(asked, ALL_TERMS, 'intra'), '.2f')}."
+        f"{span(alone, '.2f')}, with all four terms "
+        f"{span(means(asked, ALL_TERMS, 'intra'), '.2f')}."
     )
     if holds(gaps(asked, CE_ONLY, ALL_TERMS, "pixel_std")):
         text += (
@@ -262,11 +263,15 @@ def unlike(asked: Asked) -> str:
 def pace(asked: Asked) -> str:
     """Whether the generator waits for the penny to drop, by both measures that were tried."""
     told = ("label", "vector")
+
+    def half(dataset: str) -> str:
+        return " and ".join(f"{mean(asked[n], 'steps_to_half', dataset):.0f}" for n in told)
+
     text = (
         "Half of the images are right after "
-        + each(asked, lambda d: " and ".join(f"{mean(asked[n], 'steps_to_half', d):.0f}" for n in told))
-        + " steps, told by the label and by a vector. The steepest tenth of the way up is, told by a "
-        "vector, steeper in units of the mean slope by "
+        + each(asked, half)
+        + " steps, told by the label and by a vector. The steepest tenth of the way up is, told by "
+        "a vector, steeper in units of the mean slope by "
         + each(asked, lambda d: change(gap(asked, *told[::-1], "jump", d)))
         + "."
     )  # fmt: skip
