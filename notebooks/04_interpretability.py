@@ -214,7 +214,8 @@ page.show(
     "coin and few without; told by vector and matrix, few, except on CIFAR-10 with a coin.",
     caption="**The coin makes the clusters.** Classes whose inverted images form two clusters in the "
     "features, when the matrix has a hot row and column (grey) and when a coin chooses between row and "
-    "column (orange). Faint dots are seeds, full ones means.",
+    "column (orange). Faint dots are seeds, full ones means with "
+    "95 % intervals.",
     name="fig-coin",
 )
 
@@ -300,7 +301,8 @@ page.show(
     "the units lower, most of all on CIFAR-10.",
     caption="**Length alone is enough.** AUROC of telling inverted from test images; below 0.5 a "
     "score points the wrong way. In the two lowest rows every feature vector has been given the same "
-    "length before anything is fitted. Faint dots are seeds, full ones means.",
+    "length before anything is fitted. Faint dots are seeds, full ones means with "
+    "95 % intervals.",
     name="fig-detectors",
 )
 

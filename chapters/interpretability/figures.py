@@ -16,7 +16,7 @@ from chapters.interpretability.reading import (
     with_two,
 )
 from harness import figures
-from harness.figures import needs_runs
+from harness.figures import key, needs_runs, seeds, small_multiples
 from harness.results import Result, Runs
 from harness.style import INK, MUTED, PALETTE, WIDTH, darker, style
 
@@ -32,32 +32,6 @@ def _first(runs: Runs) -> dict[str, Result]:
         d: min(runs.where(dataset=d), key=lambda result: result.parameters["seed"])
         for d in runs.of("dataset")
     }
-
-
-def _panels(
-    titles: Sequence[str], *, height: float, rows: int = 1, **shared: bool
-) -> tuple[Figure, np.ndarray]:
-    fig = Figure(figsize=(WIDTH, height), layout="constrained")
-    axes = fig.subplots(rows, len(titles), squeeze=False, **shared)
-    for ax, title in zip(axes[0], titles):
-        ax.set_title(title, fontsize=9 if len(titles) > 2 else 10, loc="left")
-    for ax in axes.flat:
-        ax.tick_params(labelsize=9)
-    return fig, axes
-
-
-def _seeds(ax: Axes, y: float, values: Sequence[float], colour) -> None:
-    """Seeds as faint dots, their mean as a full one."""
-    ax.plot(values, [y] * len(values), "o", color=colour, alpha=0.35, ms=4, mew=0)
-    ax.plot(np.mean(values), y, "o", color=colour, ms=6.5, mew=0)
-
-
-def _say_colours(fig: Figure, names: Mapping[str, object]) -> None:
-    """What the colours mean, as coloured words above the panels."""
-    x = 0.01
-    for name, colour in names.items():
-        fig.text(x, 1.0, f"● {name}", color=darker(colour), fontsize=10, va="bottom")
-        x += 0.0165 * len(name) + 0.07
 
 
 def _digits(ax: Axes, points: np.ndarray, labels: np.ndarray, colours: Sequence) -> None:
@@ -81,8 +55,8 @@ def lengths(looked: Runs, shown: int = 3) -> Figure:
     """Lengths of feature vectors, made and real, with an image of either kind of class `shown`."""
     first = _first(looked)
     with style():
-        fig, axes = _panels([looked.title(d) for d in first], height=2.1)
-        for i, (ax, (d, result)) in enumerate(zip(axes[0], first.items())):
+        fig, axes = small_multiples([looked.title(d) for d in first], height=2.1, sharey=False)
+        for i, (ax, (d, result)) in enumerate(zip(axes, first.items())):
             made, real = (result[f"norms_{kind}"].astype(float) for kind in ("inverted", "test"))
             edges = np.linspace(0, np.quantile(real, 0.995), 36)
             heights = []
@@ -109,10 +83,9 @@ def lengths(looked: Runs, shown: int = 3) -> Figure:
 def _inset(ax: Axes, picture: np.ndarray, place: float, colour) -> None:
     """An image [c, h, w] in [0, 1] at the top of a panel; place: of its middle, in axes."""
     inner = ax.inset_axes((place - 0.15, 0.6, 0.3, 0.4))
-    image = picture.transpose(1, 2, 0).repeat(8, axis=0).repeat(8, axis=1)  # browsers smooth pixels
-    inner.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=1)
-    inner.set(xticks=[], yticks=[])
-    inner.spines[:].set(visible=True, color=colour, linewidth=1.2)
+    large = picture.repeat(8, axis=1).repeat(8, axis=2)  # browsers smooth pixels
+    figures.picture(inner, large)
+    inner.spines[:].set(color=colour, linewidth=1.2)
 
 
 # --- planes and maps ----------------------------------------------------------------------------
@@ -128,8 +101,8 @@ def planes(looked: Runs, basis: str = "inverted", kinds: Sequence[str] = ("inver
     first = _first(looked)
     colours = {"inverted": MADE, "training": REAL}
     with style():
-        fig, axes = _panels([looked.title(d) for d in first], height=2.0)
-        for ax, result in zip(axes[0], first.values()):
+        fig, axes = small_multiples([looked.title(d) for d in first], height=2.25, sharey=False)
+        for ax, result in zip(axes, first.values()):
             xs, ys = result[f"{basis}_xs"], result[f"{basis}_ys"]
             regions = result[f"{basis}_regions"]
             for k in np.unique(regions):
@@ -147,10 +120,8 @@ def planes(looked: Runs, basis: str = "inverted", kinds: Sequence[str] = ("inver
             ax.set(xticks=[], yticks=[], xlim=(xs[0], xs[-1]), ylim=(ys[0], ys[-1]))
             ax.grid(False)
             ax.spines[:].set_visible(False)
-        _say_colours(
-            fig,
-            {f"{kind}, keeps its class": colours[kind] for kind in kinds} | {"loses it": MUTED},
-        )
+        kept = {f"{kind}, keeps its class": (colours[kind], "o") for kind in kinds}
+        key(fig, {**kept, "loses it": (MUTED, "o")})
     return fig
 
 
@@ -162,12 +133,13 @@ def maps(looked: Runs, perplexities: Sequence[int] = (30,)) -> Figure:
     """
     first = _first(looked)
     with style():
-        fig, axes = _panels(
+        fig, axes = small_multiples(
             [looked.title(d) for d in first],
-            height=0.4 + 1.65 * len(perplexities),
+            height=0.65 + 1.65 * len(perplexities),
             rows=len(perplexities),
+            sharey=False,
         )
-        for row, perplexity in zip(axes, perplexities):
+        for row, perplexity in zip(np.atleast_2d(axes), perplexities):
             for ax, result in zip(row, first.values()):
                 some = _some_of_each(result["tsne_labels"], 50)
                 labels = result["tsne_labels"][some]
@@ -183,7 +155,7 @@ def maps(looked: Runs, perplexities: Sequence[int] = (30,)) -> Figure:
                 ax.grid(False)
                 ax.spines[:].set_visible(False)
             row[0].set_ylabel(f"perplexity {perplexity}", fontsize=9)
-        _say_colours(fig, {"one cluster on the map": MUTED, "more than one": MADE})
+        key(fig, {"one cluster on the map": (MUTED, "o"), "more than one": (MADE, "o")})
     return fig
 
 
@@ -205,19 +177,17 @@ def coin(asked: Mapping[str, Runs]) -> Figure | None:
         return None
     title = next(iter(asked.values())).title
     with style():
-        fig, axes = _panels([title(d) for d in shown], height=1.7, sharey=True, sharex=True)
-        for ax, d in zip(axes[0], shown):
+        fig, axes = small_multiples([title(d) for d in shown], height=1.95)
+        for ax, d in zip(axes, shown):
             for y, pair in enumerate(pairs.values()):
                 for runs, colour, shift in zip(pair, (MUTED, MADE), (-0.14, 0.14)):
                     values = per_seed(runs, "clusters", d, with_two)
-                    if values:
-                        _seeds(ax, y + shift, values, colour)
+                    seeds(ax, y + shift, values, colour)
             ax.set(xlim=(-0.7, 10.7), xticks=[0, 5, 10])
-            ax.grid(axis="y", visible=False)
-        axes[0, 0].set_yticks(range(len(pairs)), [f"told by\n{name}" for name in pairs])
-        axes[0, 0].set_ylim(len(pairs) - 0.5, -0.5)
+        axes[0].set_yticks(range(len(pairs)), [f"told by\n{name}" for name in pairs])
+        axes[0].set_ylim(len(pairs) - 0.5, -0.5)
         fig.supxlabel("classes, of ten, that form two clusters", fontsize=10)
-        _say_colours(fig, {"row and column": MUTED, "row or column, by a coin": MADE})
+        key(fig, {"row and column": (MUTED, "o"), "row or column, by a coin": (MADE, "o")})
     return fig
 
 
@@ -229,7 +199,7 @@ def by_weight(swept: Runs) -> Figure | None:
     weights = sorted(here.of("cosine"))
     shown = here.of("dataset")
     with style():
-        fig, axes = _panels(
+        fig, axes = small_multiples(
             [swept.title(d) for d in shown], height=2.9, rows=2, sharex=True, sharey="row"
         )
         for column, d in zip(axes.T, shown):
@@ -242,6 +212,7 @@ def by_weight(swept: Runs) -> Figure | None:
                     ax.plot([x] * len(values), values, "o", color=MADE, alpha=0.35, ms=4, mew=0)
                     means.append(np.mean(values) if values else np.nan)
                 ax.plot(range(len(weights)), means, color=MADE)
+                ax.grid(True)
             column[-1].set_xticks(range(len(weights)), [f"{w:g}" for w in weights])
         axes[0, 0].set_ylabel("clusters\nin a class", fontsize=9)
         axes[1, 0].set_ylabel("images with the\nclass asked for", fontsize=9)
@@ -259,7 +230,7 @@ def overlap(looked: Runs) -> Figure:
     """Overlap of the most active units of training images with those of test and made images."""
     shown = looked.of("dataset")
     with style():
-        fig = Figure(figsize=(WIDTH, 0.75 + 0.42 * len(shown)), layout="constrained")
+        fig = Figure(figsize=(WIDTH, 1.0 + 0.42 * len(shown)), layout="constrained")
         ax = fig.subplots()
         for y, d in enumerate(shown):
             for kind, colour in (("test", REAL), ("inverted", MADE)):
@@ -272,7 +243,13 @@ def overlap(looked: Runs) -> Figure:
         ax.tick_params(labelsize=9)
         ax.grid(axis="y", visible=False)
         ax.set_xlabel("share of the 16 busiest units in common (Jaccard)", fontsize=10)
-        _say_colours(fig, {"training and inverted images": MADE, "training and test images": REAL})
+        key(
+            fig,
+            {
+                "training and inverted images": (MADE, "o"),
+                "training and test images": (REAL, "o"),
+            },
+        )
     return fig
 
 
@@ -293,7 +270,7 @@ def portraits(looked: Runs) -> Figure:
     fig = figures.image_rows(rows)
     for ax, flag in zip(fig.axes, made.flatten()):
         ax.spines[:].set(color=MADE if flag else REAL, linewidth=1.6)
-    _say_colours(fig, {"training image": REAL, "inverted image": MADE})
+    key(fig, {"training image": (REAL, "s"), "inverted image": (MADE, "s")})
     return fig
 
 
@@ -305,19 +282,15 @@ def detectors(looked: Runs) -> Figure:
         MADE if m == "auroc_norm" else REAL if "units" in m else INK for m in SCORES.values()
     ]
     with style():
-        fig, axes = _panels(
-            [looked.title(d).replace(" (", "\n(") for d in shown],
-            height=0.9 + 0.36 * len(SCORES),
-            sharey=True,
-        )
-        for ax, d in zip(axes[0], shown):
+        titles = [looked.title(d) for d in shown]
+        fig, axes = small_multiples(titles, height=0.9 + 0.36 * len(SCORES))
+        for ax, d in zip(axes, shown):
             ax.axvline(0.5, color=MUTED, ls="--", lw=1, zorder=0)
             for y, (measure, colour) in enumerate(zip(SCORES.values(), colours)):
-                _seeds(ax, y, per_seed(looked, measure, d), colour)
+                seeds(ax, y, per_seed(looked, measure, d), colour)
             ax.set(xlim=(-0.06, 1.06))
             ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-            ax.grid(axis="y", visible=False)
-        axes[0, 0].set_yticks(range(len(SCORES)), [name.replace(": ", ":\n") for name in SCORES])
-        axes[0, 0].set_ylim(len(SCORES) - 0.5, -0.5)
+        axes[0].set_yticks(range(len(SCORES)), [name.replace(": ", ":\n") for name in SCORES])
+        axes[0].set_ylim(len(SCORES) - 0.5, -0.5)
         fig.supxlabel("AUROC, inverted against test images; dashed: guessing", fontsize=10)
     return fig

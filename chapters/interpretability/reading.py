@@ -70,7 +70,7 @@ def spread(runs: Runs, measure: str, form: str, reduce: Reduce = float) -> str:
 
 
 def _lowest(gaps: Iterable[pd.Series]) -> Interval:
-    """The interval of the mean gap that lies lowest; NaN, which carries no sentence, without any."""
+    """The interval of the mean gap that lies lowest; NaN, which says nothing, without any."""
     found = [paired_bootstrap(gap, [0.0] * len(gap)) for gap in gaps if len(gap)]
     nothing = Interval(float("nan"), float("nan"), float("nan"))
     return min(found, key=lambda interval: interval.low, default=nothing)
@@ -112,7 +112,7 @@ def average(counts: Sequence[int]) -> float:
 
 
 def most_with_two(swept: Runs, dataset: str) -> tuple[float, list[float]]:
-    """The weight of the cosine term at which most classes have two clusters, and how many, by seed."""
+    """The weight of the cosine term at which most classes have two clusters; how many, by seed."""
     own = measured(swept).where(dataset=dataset)
     found = {
         weight: per_seed(own.where(cosine=weight), "clusters", dataset, with_two)
@@ -147,7 +147,7 @@ def ranks(swept: Runs, most: float = np.inf) -> str:
 
 
 def with_coin(asked: Mapping[str, Runs]) -> str:
-    """Of ten classes told by the matrix, those with two clusters when a coin is tossed; in words."""
+    """Of ten classes told by the matrix, those with two clusters when a coin is tossed: words."""
     return _counted(asked[COIN["matrix"]])
 
 
