@@ -5,12 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
 from chapters.kkt_reconstruction import reading
-from harness.figures import needs_runs
+from harness.figures import key, needs_runs, picture, small_multiples
 from harness.results import Runs
-from harness.style import FAINT, INK, MUTED, PALETTE, WIDTH, darker, style
+from harness.style import INK, MUTED, PALETTE, WIDTH, style
 
 # One colour, one meaning: images that were trained on, images that were not, and no images.
 TRAINED, HELD_OUT, NOISE = PALETTE[0], PALETTE[1], MUTED
@@ -55,18 +54,11 @@ def pairs(attacked: Runs, columns: int = 8, lines: int = 1) -> Figure:
                 for i, pixels in enumerate(run[image][start : start + columns]):
                     box = (margin + i * cell, y, cell - gap, cell - gap)
                     ax = fig.add_axes(np.array(box) / (WIDTH, height, WIDTH, height))
-                    _picture(ax, pixels)
+                    picture(ax, pixels / 255)
                     if numbers is not None:
                         ax.set_title(f"{numbers[start + i]:.2f}", fontsize=8, pad=2)
             y -= 0.06
     return fig
-
-
-def _picture(ax: Axes, pixels: np.ndarray) -> None:
-    """One image, uint8 [c, h, w], without axes."""
-    ax.imshow(np.moveaxis(pixels, 0, -1).squeeze(), cmap="gray", vmin=0, vmax=255)
-    ax.set(xticks=[], yticks=[])
-    ax.spines[:].set(visible=True, color=FAINT, linewidth=0.6)
 
 
 @needs_runs
@@ -94,7 +86,7 @@ def calibration(attacked: Runs) -> Figure:
             found = f"{np.mean(mine.values('hits')):.1f} of {_sizes(mine)}\nfound"
             ax.text(0.02, 0.95, found, transform=ax.transAxes, fontsize=9, va="top")
         fig.supxlabel("best correlation with any candidate", fontsize=10)
-        _key(fig, {"training images": TRAINED, "held-out images": HELD_OUT})
+        key(fig, {"training images": (TRAINED, "s"), "held-out images": (HELD_OUT, "s")})
     return fig
 
 
@@ -105,8 +97,9 @@ def found(attacked: Runs) -> Figure:
     protocols = {"constant": (MUTED, 0.14, "o"), "loss-scaled": (PALETTE[2], -0.14, "D")}
     datasets = attacked.of("dataset")
     with style():
-        fig = Figure(figsize=(WIDTH, 0.9 + 0.34 * len(methods)), layout="constrained")
-        panels = fig.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
+        fig, panels = small_multiples(
+            [attacked.title(d) for d in datasets], height=0.9 + 0.34 * len(methods)
+        )
         for ax, dataset in zip(panels, datasets):
             ax.axvline(0.01, color=MUTED, ls="--", lw=1, zorder=0)
             for row, method in enumerate(methods):
@@ -119,13 +112,10 @@ def found(attacked: Runs) -> Figure:
                     )  # fmt: skip
             ax.set(xlim=(-0.03, 1.03), xticks=[0, 0.5, 1])
             ax.set_xticklabels(["0", "0.5", "1"])
-            ax.set_title(attacked.title(dataset), fontsize=10, loc="left")
-            ax.grid(axis="y", visible=False)
         panels[0].set_yticks(range(len(methods)), [reading.NAMES[m] for m in methods])
         panels[0].set_ylim(-0.5, len(methods) - 0.5)
         fig.supxlabel("share of training images found; dashed: by chance", fontsize=10)
-        colours = {f"{p} steps": colour for p, (colour, *_) in protocols.items()}
-        _key(fig, colours, [marker for _, _, marker in protocols.values()])
+        key(fig, {f"{p} steps": (colour, marker) for p, (colour, _, marker) in protocols.items()})
     return fig
 
 
@@ -143,6 +133,7 @@ def margins(attacked: Runs, score: str = "best_ncc") -> Figure:
                 output = np.abs(run["margins"]) / abs(run["smallest_margin"])
                 ax.plot(output, run[score], "o", ms=3, mew=0, alpha=0.4, color=TRAINED)
             ax.set(ylim=(-0.05, 1.05), yticks=[0, 0.5, 1])
+            ax.grid(True)
         fig.supxlabel("output |Φ| in units of the smallest margin", fontsize=10)
         fig.supylabel("correlation" if score == "best_ncc" else "SSIM", fontsize=10)
     return fig
@@ -153,8 +144,7 @@ def capacity(sized: Runs) -> Figure:
     """Share of training images found against their number; a dot a seed, a line the means."""
     datasets = sized.of("dataset")
     with style():
-        fig = Figure(figsize=(WIDTH, 2.2), layout="constrained")
-        panels = fig.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
+        fig, panels = small_multiples([sized.title(d) for d in datasets], height=2.2)
         for ax, dataset in zip(panels, datasets):
             frame = sized.where(dataset=dataset).frame()
             means = frame.groupby("n")["tpr_at_1_percent"].mean()
@@ -164,7 +154,7 @@ def capacity(sized: Runs) -> Figure:
             )
             ax.axhline(0.01, color=MUTED, ls="--", lw=1)
             ax.set(ylim=(-0.02, 1.02), yticks=[0, 0.5, 1], xticks=means.index)
-            ax.set_title(sized.title(dataset), fontsize=10, loc="left")
+            ax.grid(True)
         fig.supxlabel("training images n; dashed: by chance", fontsize=10)
         fig.supylabel("share found", fontsize=10)
     return fig
@@ -195,7 +185,7 @@ def residual(trained: Runs) -> Figure:
                 ax.set_title(f"{trained.title(dataset)}, {protocol}", fontsize=10, loc="left")
         fig.supxlabel("training steps", fontsize=10)
         fig.supylabel("unexplained share of ‖θ‖²", fontsize=10)
-        _key(fig, {name: colour for name, (_, colour) in pools.items()})
+        key(fig, {name: (colour, "s") for name, (_, colour) in pools.items()})
     return fig
 
 
@@ -204,8 +194,7 @@ def spectrum(trained: Runs) -> Figure:
     """Singular values of the first layer after training, a panel a data set, a line a seed."""
     with style():
         datasets = trained.of("dataset")
-        fig = Figure(figsize=(WIDTH, 2.3), layout="constrained")
-        panels = fig.subplots(1, len(datasets), sharey=True, squeeze=False)[0]
+        fig, panels = small_multiples([trained.title(d) for d in datasets], height=2.3)
         for ax, dataset in zip(panels, datasets):
             runs = trained.where(dataset=dataset)
             n = runs[0].parameters["n"]
@@ -223,7 +212,7 @@ def spectrum(trained: Runs) -> Figure:
                 xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points",
             )  # fmt: skip
             ax.set(yscale="log")
-            ax.set_title(trained.title(dataset), fontsize=10, loc="left")
+            ax.grid(True)
         fig.supxlabel("index", fontsize=10)
         fig.supylabel("singular value of W₁", fontsize=10)
     return fig
@@ -276,30 +265,15 @@ def _grid(
 ) -> tuple[Figure, list[tuple[Axes, Runs, str]]]:
     """Panels, a row a data set and a column an attack: (axes, runs of the set, attack)."""
     datasets = runs.of("dataset")
-    fig = Figure(figsize=(WIDTH, 0.75 + height * len(datasets)), layout="constrained")
-    axes = fig.subplots(len(datasets), len(methods), sharex="col", sharey="row", squeeze=False)
+    fig, axes = small_multiples(
+        [reading.NAMES[method] for method in methods], height=0.75 + height * len(datasets),
+        rows=len(datasets), sharex="col", sharey="row",
+    )  # fmt: skip
     cells = []
-    for dataset, line in zip(datasets, axes):
-        for method, ax in zip(methods, line):
-            if dataset == datasets[0]:
-                ax.set_title(reading.NAMES[method], fontsize=9.5)
-            cells.append((ax, runs.where(dataset=dataset), method))
+    for dataset, line in zip(datasets, np.atleast_2d(axes)):
+        cells += [(ax, runs.where(dataset=dataset), method) for method, ax in zip(methods, line)]
         line[0].set_ylabel(runs.title(dataset), fontsize=10)
     return fig, cells
-
-
-def _key(fig: Figure, colours: dict[str, object], markers: Sequence[str] = ()) -> None:
-    """The names of the colours, above the panels, in their colours."""
-    kinds = [*markers] or ["s"] * len(colours)
-    handles = [
-        Line2D([], [], color=colour, marker=kind, ls="", ms=5)
-        for colour, kind in zip(colours.values(), kinds)
-    ]
-    fig.legend(
-        handles, list(colours), loc="outside upper left", ncols=len(colours), frameon=False,
-        labelcolor=[darker(colour) for colour in colours.values()], fontsize=10, handletextpad=0,
-        columnspacing=1.2, borderpad=0,
-    )  # fmt: skip
 
 
 def _sizes(runs: Runs) -> str:

@@ -99,11 +99,11 @@ def progress(trained: Runs) -> str:
         runs = last(trained).where(protocol=protocol)
         steps = " or ".join(f"{epochs:,}" for epochs in runs.of("epochs")) or "–"
         sentences.append(
-            f"{steps} {protocol} steps reach a smallest margin of {median(runs, 'smallest_margin')} "
-            f"(median) and a residual of {mean(runs, 'final_residual', '.2f')}, against "
+            f"{steps} {protocol} steps reach a smallest margin of {median(runs, 'smallest_margin')}"
+            f" (median) and a residual of {mean(runs, 'final_residual', '.2f')}, against "
             f"{mean_of_last(runs, 'residual_held_out')} at held-out images; "
-            f"{mean(runs, 'mass_on_margin', '.0%')} of the multipliers' mass lies on samples within "
-            "1.1 of the smallest margin."
+            f"{mean(runs, 'mass_on_margin', '.0%')} of the multipliers' mass lies on samples "
+            "within 1.1 of the smallest margin."
         )
     return f"On {titles(last(trained))}: " + " ".join(sentences)
 
@@ -119,8 +119,8 @@ def against_mixtures(same: Runs, n: int) -> str:
     released, rows = runs.where(method="released"), runs.where(method="first-layer")
     return (
         f"On {titles(runs)} the paper's attack, at this budget, finds {mean(released, 'hits')} of "
-        f"{n} (AUROC against held-out images {mean(released, 'auroc', '.2f')}). The layer's rows as "
-        f"they are, mixtures that nobody solved for, find {mean(rows, 'hits')} "
+        f"{n} (AUROC against held-out images {mean(released, 'auroc', '.2f')}). The layer's rows "
+        f"as they are, mixtures that nobody solved for, find {mean(rows, 'hits')} "
         f"({mean(rows, 'auroc', '.2f')}): a score above chance shows that training images went in, "
         "not that they came out one by one."
     )
