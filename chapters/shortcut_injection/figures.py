@@ -5,7 +5,7 @@ Orange stands for the patch and blue for the object, in every figure of the chap
 
 import functools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -22,7 +22,7 @@ from chapters.shortcut_injection.reading import (
     spread,
     without_diverged,
 )
-from harness.figures import image_rows, needs_runs
+from harness.figures import image_rows, key, needs_runs, seeds, small_multiples
 from harness.results import Runs
 from harness.statistics import bootstrap
 from harness.style import FAINT, INK, MUTED, PALETTE, WIDTH, darker, style
@@ -52,31 +52,26 @@ def accuracy_without(planted: Runs, control: Runs) -> Figure:
 
     One panel a data set, one row an architecture; faint marks are seeds.
     """
-    fig, axes = _by_data_set(planted, height=1.9)
+    fig, axes = small_multiples([planted.title(d) for d in planted.of("dataset")], height=2.25)
     for ax, dataset in zip(axes, planted.of("dataset")):
         for y, architecture in enumerate(ARCHITECTURES):
             cell = {"dataset": dataset, "architecture": architecture}
             ends = mean(planted, "accuracy_clean", **cell), mean(control, "accuracy_clean", **cell)
             ax.plot(ends, (y, y), color=FAINT, lw=4, zorder=1, solid_capstyle="butt")
             for runs, measure, look in (
-                (planted, "accuracy_shortcut", {"color": PATCH, "marker": "s"}),
-                (planted, "accuracy_clean", {"color": OBJECT, "marker": "o"}),
-                (control, "accuracy_clean", {"color": MUTED, "marker": "D"}),
+                (planted, "accuracy_shortcut", (PATCH, "s")),
+                (planted, "accuracy_clean", (OBJECT, "o")),
+                (control, "accuracy_clean", (MUTED, "D")),
             ):
-                values = runs.where(**cell).values(measure)
-                ax.plot(values, [y] * len(values), ls="", alpha=0.3, ms=3.5, mew=0, **look)
-                ax.plot(mean(runs, measure, **cell), y, ms=6.5, mew=0, zorder=3, **look)
+                seeds(ax, y, runs.where(**cell).values(measure), *look)
     _rows_of_architectures(axes)
     fig.supxlabel("accuracy on test images", fontsize=10)
-    _titled(
-        fig,
-        _points_lost(planted, control),
-        {
-            "■ with the patch": darker(PATCH),
-            "● without it": darker(OBJECT),
-            "◆ without it, never met one": INK,
-        },
-    )
+    marks = {
+        "with the patch": (PATCH, "s"),
+        "without it": (OBJECT, "o"),
+        "without it, never met one": (MUTED, "D"),
+    }
+    key(fig, marks, finding=_points_lost(planted, control))
     return fig
 
 
@@ -95,7 +90,7 @@ def _points_lost(planted: Runs, control: Runs) -> str:
 @_runs_figure
 def believed(planted: Runs) -> Figure:
     """What networks say of images with a wrong patch: the patch's class, the object's, another."""
-    fig, axes = _by_data_set(planted, height=1.9)
+    fig, axes = small_multiples([planted.title(d) for d in planted.of("dataset")], height=2.25)
     for ax, dataset in zip(axes, planted.of("dataset")):
         for y, architecture in enumerate(ARCHITECTURES):
             cell = {"dataset": dataset, "architecture": architecture}
@@ -109,10 +104,10 @@ def believed(planted: Runs) -> Figure:
             ax.text(0.03, y, f"{shares[0]:.0%}", va="center", fontsize=9, color="black")
     _rows_of_architectures(axes)
     fig.supxlabel("share of test images with a wrong patch", fontsize=10)
-    _titled(
+    key(
         fig,
-        f"{spread(planted, 'follows_patch')} of wrong patches are believed",
-        {"■ the patch": darker(PATCH), "■ the object": darker(OBJECT), "■ neither": MUTED},
+        {"the patch": (PATCH, "s"), "the object": (OBJECT, "s"), "neither": (MUTED, "s")},
+        finding=f"{spread(planted, 'follows_patch')} of wrong patches are believed",
     )
     return fig
 
@@ -207,7 +202,7 @@ def saliency(portraits: Runs, classes_shown: int = 6) -> Figure:
 def training_long(prolonged: Runs) -> Figure:
     """Accuracy with the patch and without along training; one panel a network and data set."""
     datasets = prolonged.of("dataset")
-    fig = Figure(figsize=(WIDTH, 1.15 * len(datasets) + 0.9))
+    fig = Figure(figsize=(WIDTH, 1.15 * len(datasets) + 0.9), layout="constrained")
     axes = fig.subplots(len(datasets), 3, sharex=True, sharey=True, squeeze=False)
     of_cell = cells(prolonged)
     for row, dataset in zip(axes, datasets):
@@ -224,10 +219,11 @@ def training_long(prolonged: Runs) -> Figure:
     axes[0][0].set(xscale="log", ylim=(0, 1.04), yticks=[0, 0.5, 1])
     axes[0][0].xaxis.set_major_formatter("{x:g}")
     fig.supxlabel("epoch", fontsize=10)
-    _titled(
+    epochs = spread(prolonged, "epochs_to_shortcut", ".2g")
+    key(
         fig,
-        f"The patch is learned after {spread(prolonged, 'epochs_to_shortcut', '.2g')} epochs",
-        {"accuracy with the patch": darker(PATCH), "without it": darker(OBJECT)},
+        {"accuracy with the patch": (PATCH, "s"), "without it": (OBJECT, "s")},
+        finding=f"The patch is learned after {epochs} epochs",
     )
     return fig
 
@@ -246,7 +242,8 @@ def _band(ax: Axes, table, colour) -> None:
 @_runs_figure
 def reliability(unreliable: Runs) -> Figure:
     """Share of wrong patches that are believed, over the share of right ones in training."""
-    fig, axes = _by_data_set(unreliable, height=2.5)
+    titles = [unreliable.title(dataset) for dataset in unreliable.of("dataset")]
+    fig, axes = small_multiples(titles, height=2.85, sharex=True)
     for ax, dataset in zip(axes, unreliable.of("dataset")):
         for architecture, (colour, marker) in OF_ARCHITECTURE.items():
             own = unreliable.where(dataset=dataset, architecture=architecture)
@@ -258,19 +255,17 @@ def reliability(unreliable: Runs) -> Figure:
             )  # fmt: skip
             ax.plot(shares, [i.estimate for i in found], color=colour, marker=marker, ms=4.5, mew=0)
         ax.set(ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
+        ax.grid(True)
     axes[0].set_ylabel("wrong patches believed", fontsize=10)
     fig.supxlabel("share of training images whose patch is right", fontsize=10)
     top = max(unreliable.of("correlation"))
     below = max((c for c in unreliable.of("correlation") if c < top), default=top)
-    _titled(
+    key(
         fig,
-        f"Right in {below:.0%} of cases, a patch is believed less"
+        OF_ARCHITECTURE,
+        finding=f"Right in {below:.0%} of cases, a patch is believed less"
         if below < top and _falls(unreliable, top, below)
         else "How often wrong patches are believed",
-        {
-            f"{marker} {name}": _ink(OF_ARCHITECTURE[name][0])
-            for marker, name in zip("●■▲", ARCHITECTURES)
-        },
     )
     return fig
 
@@ -293,24 +288,18 @@ def visibility(faint: Runs) -> Figure:
         {(r.parameters["patch_size"], r.parameters["colour"][0]) for r in faint},
         key=lambda look: (look[0], look[1]),
     )
-    fig, axes = _by_data_set(faint, height=0.9 + 0.27 * len(looks))
+    titles = [faint.title(dataset) for dataset in faint.of("dataset")]
+    fig, axes = small_multiples(titles, height=1.25 + 0.27 * len(looks))
     for ax, dataset in zip(axes, faint.of("dataset")):
         for y, (size, brightness) in enumerate(looks):
             own = faint.where(dataset=dataset, patch_size=size, colour=[[brightness]])
-            values = own.values("follows_patch")
-            if not values:
-                continue
-            interval = bootstrap(values)
-            ax.plot(values, [y] * len(values), "o", color=PATCH, alpha=0.3, ms=3.5, mew=0)
-            ax.plot((interval.low, interval.high), (y, y), color=PATCH, lw=2)
-            ax.plot(interval.estimate, y, "o", color=PATCH, ms=6, mew=0)
+            seeds(ax, y, own.values("follows_patch"), PATCH)
         ax.set(xlim=(-0.03, 1.03), xticks=[0, 0.5, 1], ylim=(-0.6, len(looks) - 0.4))
-        ax.grid(axis="y", visible=False)
     axes[0].set_yticks(range(len(looks)), [_look(*look) for look in looks], fontsize=9)
     fig.supxlabel("share of wrong patches that a CNN believes", fontsize=10)
     size, brightness = looks[0]
     faintest = faint.where(patch_size=size, colour=[[brightness]])
-    _titled(fig, f"{_look(*looks[0])}: {spread(faintest, 'follows_patch')} are believed", {})
+    key(fig, {}, finding=f"{_look(*looks[0])}: {spread(faintest, 'follows_patch')} are believed")
     return fig
 
 
@@ -321,40 +310,8 @@ def _look(size: int, brightness: float) -> str:
 # --- small helpers ----------------------------------------------------------------------------
 
 
-def _by_data_set(runs: Runs, *, height: float) -> tuple[Figure, Sequence[Axes]]:
-    """Panels side by side with shared axes, one a data set, named above."""
-    datasets = runs.of("dataset")
-    fig = Figure(figsize=(WIDTH, height + 0.35))
-    axes = fig.subplots(1, len(datasets), sharex=True, sharey=True, squeeze=False)[0]
-    for ax, dataset in zip(axes, datasets):
-        title = runs.title(dataset)
-        shown = title.replace(" (", "\n(") if len(datasets) > 2 else title
-        ax.set_title(shown, fontsize=9.5, loc="left", pad=4, linespacing=1.0)
-        ax.tick_params(labelsize=9)
-    return fig, axes
-
-
 def _rows_of_architectures(axes: Sequence[Axes]) -> None:
     for ax in axes:
         ax.set(xlim=(-0.03, 1.03), xticks=[0, 0.5, 1])
-        ax.grid(axis="y", visible=False)
-        ax.tick_params(axis="y", length=0)
     axes[0].set_yticks(range(len(ARCHITECTURES)), ARCHITECTURES, fontsize=10)
     axes[0].set_ylim(len(ARCHITECTURES) - 0.5, -0.5)
-
-
-def _titled(fig: Figure, finding: str, key: Mapping[str, object]) -> None:
-    """Put the finding above the panels, and below it what the colours mean, in these colours."""
-    height = fig.get_figheight()
-    top = 0.3 + (0.24 if key else 0.0)  # inches
-    fig.set_layout_engine("constrained", rect=(0, 0, 1, 1 - top / height), w_pad=0.06)
-    fig.text(0.01, 1 - 0.04 / height, finding, fontsize=11, va="top", weight="bold")
-    x = 0.01
-    for words, colour in key.items():
-        fig.text(x, 1 - 0.3 / height, words, fontsize=9.5, va="top", color=colour)
-        x += (0.075 * len(words) + 0.17) / WIDTH
-
-
-def _ink(colour) -> object:
-    """A colour for letters."""
-    return colour if colour == INK else darker(colour)
