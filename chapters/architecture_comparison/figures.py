@@ -71,7 +71,8 @@ def convergence(measured: pd.DataFrame, loss: float) -> Figure | None:
         return None
     return figures.panels(
         shown, "lr", "epochs to converge", "architecture", "data set", log_x=True, log_y=True,
-        columns=3, height=1.9, label_x="learning rate", label_y=f"epochs to a training loss of {loss:g}",
+        columns=3, height=1.9, label_x="learning rate",
+        label_y=f"epochs to a training loss of {loss:g}",
     )  # fmt: skip
 
 

@@ -261,9 +261,9 @@ def consistency(fooled: Runs, agreement: Mapping[str, Sequence[float]]) -> str:
     counts = agreement["datasets_in_order"]
     return (
         "Kendall's W, which is 1 when all data sets rank the architectures alike and 0 when they "
-        f"have nothing in common, is {w:.2f} (mean of {len(counts)} seeds). The paper's order holds "
-        f"on {min(counts)} of {len(datasets)} data sets in the worst seed and on {max(counts)} in "
-        "the best."
+        f"have nothing in common, is {w:.2f} (mean of {len(counts)} seeds). The paper's order "
+        f"holds on {min(counts)} of {len(datasets)} data sets in the worst seed and on "
+        f"{max(counts)} in the best."
     )
 
 
@@ -294,9 +294,9 @@ def whom_it_believes(fooled: Runs, ablated: Runs) -> str:
     torn = table.loc[(table["believed"] - table["difference"]).idxmax()]
     return (
         f"The networks that know no places name the class of a wrong patch in "
-        f"{_mean(believed):.1%} of cases; guessing where the object is not recognised would make it "
-        f"{_mean(guessed):.1%}. Their Accuracy Difference is {_mean(fallen):.2f} on average and up "
-        f"to {max(fallen):.2f}. The measure errs in the other direction, too: the "
+        f"{_mean(believed):.1%} of cases; guessing where the object is not recognised would make "
+        f"it {_mean(guessed):.1%}. Their Accuracy Difference is {_mean(fallen):.2f} on average and "
+        f"up to {max(fallen):.2f}. The measure errs in the other direction, too: the "
         f"{torn['architecture']} on {torn['data set']} believes {torn['believed']:.0%} of wrong "
         f"patches, with an Accuracy Difference of {torn['difference']:.2f}. **Accuracy Difference "
         "measures what a network can do without the patch, not whom it believes when the two "
