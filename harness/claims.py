@@ -107,15 +107,12 @@ class Verdict:
 # --- judging ----------------------------------------------------------------------------------
 
 
-def judge(
-    id: str, evidence: Evidence, *, claims: Mapping[str, Claim]
-) -> Verdict:
+def judge(id: str, evidence: Evidence, *, claims: Mapping[str, Claim]) -> Verdict:
     """The verdict on claim `id` from {measure: one value a seed}, or {part: {measure: ...}}.
 
-    claims: the ledger. A measure without values
-    counts as not run. Raises KeyError for an unknown claim, ValueError for a measure that the
-    claim does not have, a value that is not finite, evidence by part for a claim without parts
-    or the reverse, and more parts than the claim has.
+    claims: the ledger. A measure without values counts as not run. Raises KeyError for an unknown
+    claim, ValueError for a measure that the claim does not have, a value that is not finite,
+    evidence by part for a claim without parts or the reverse, and more parts than the claim has.
     """
     if id not in claims:
         raise KeyError(f"There is no claim {id!r} in the ledger.")
@@ -261,9 +258,7 @@ def _finite(id: str, measure: str, values: Sequence[float]) -> tuple[float, ...]
 # --- keeping and collecting -------------------------------------------------------------------
 
 
-def record(
-    verdicts: Sequence[Verdict], folder: str | Path, *, source: str, profile: str
-) -> None:
+def record(verdicts: Sequence[Verdict], folder: str | Path, *, source: str, profile: str) -> None:
     """Write one JSON file a claim, `folder/<id>.json`, each whole or not at all.
 
     source: the notebook, for instance "07_kkt_reconstruction/attack".  Raises OSError.
@@ -277,9 +272,7 @@ def record(
     write_atomically(files)
 
 
-def collect(
-    folder: str | Path, *, claims: Mapping[str, Claim]
-) -> list[Verdict]:
+def collect(folder: str | Path, *, claims: Mapping[str, Claim]) -> list[Verdict]:
     """A verdict for every claim of the ledger, in its order; NOT-RUN where nothing is recorded.
 
     The recorded evidence is judged again, so a verdict always follows the ledger as it stands; a
@@ -302,9 +295,7 @@ def collect(
     return [found.get(id) or Verdict(id, "NOT-RUN", (), 0) for id in claims]
 
 
-def as_frame(
-    verdicts: Sequence[Verdict], *, claims: Mapping[str, Claim]
-) -> pd.DataFrame:
+def as_frame(verdicts: Sequence[Verdict], *, claims: Mapping[str, Claim]) -> pd.DataFrame:
     """One row a verdict, for reading: claim, paper, where, statement, verdict, evidence, notes."""
     return pd.DataFrame(
         [
@@ -326,19 +317,12 @@ def as_frame(
 
 def parts_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
     """One row a part: claim, part, verdict, evidence. A claim without parts has no row."""
-    return pd.DataFrame(
-        [
-            {
-                "claim": verdict.id,
-                "part": name,
-                "verdict": part.verdict,
-                "evidence": _in_words(part),
-            }
-            for verdict in verdicts
-            for name, part in verdict.parts.items()
-        ],
-        columns=["claim", "part", "verdict", "evidence"],
-    )
+    rows = [
+        (verdict.id, name, part.verdict, _in_words(part))
+        for verdict in verdicts
+        for name, part in verdict.parts.items()
+    ]
+    return pd.DataFrame(rows, columns=["claim", "part", "verdict", "evidence"])
 
 
 def _in_words(verdict: Verdict) -> str:

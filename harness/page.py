@@ -269,7 +269,8 @@ def _evidence(found: Sequence[Verdict]) -> None:
         f"- **{r.claim}**, {_inert(r.part)}: {r.verdict}. {r.evidence}" for r in parts.itertuples()
     ]
     lines += [
-        f"- **{verdict.id}**{', ' * bool(verdict.on)}{verdict.on}: {'; '.join(map(str, verdict.outcomes)) or ' '.join(verdict.notes)}"
+        f"- **{verdict.id}**{', ' * bool(verdict.on)}{verdict.on}: "
+        + ("; ".join(map(str, verdict.outcomes)) or " ".join(verdict.notes))
         for verdict in found
         if not verdict.parts
     ]
