@@ -100,7 +100,8 @@ page.show(
     "patch. Circles: accuracy of the same networks without it, lower. Between them, diamonds: "
     "accuracy of networks that never met a patch.",
     caption="Accuracy on test images of networks that were trained on planted images, and of networks "
-    "trained on the same images without patches. Faint marks are seeds, full ones their means.",
+    "trained on the same images without patches. Faint marks are seeds, full ones their means "
+    "with 95 % intervals.",
     name="fig-reliance",
 )
 

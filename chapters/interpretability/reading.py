@@ -147,7 +147,7 @@ def ranks(swept: Runs, most: float = np.inf) -> str:
 
 
 def with_coin(asked: Mapping[str, Runs]) -> str:
-    """Of ten classes told by the matrix, those with two clusters when a coin is tossed: words."""
+    """In words, how many of ten classes told by the matrix a coin gives two clusters."""
     return _counted(asked[COIN["matrix"]])
 
 
