@@ -200,7 +200,7 @@ def main(quick: bool, threads: int) -> None:
         for architecture in MODELS:
             timings = compare(architecture, dataset, images, workers, seconds)
             rows.append(row(f"{architecture}, {shape}", n, timings))
-            lines.append(gain(f"{architecture}, {shape}", timings))
+            print(gain(f"{architecture}, {shape}", timings), flush=True)
         lines.append(f"all {n:,} images, {shape}, converted for fit, once: {', '.join(once)}")
     header = ["network", "loader", "plain", "workers", *(f"fit {name}" for name in PRECISIONS)]
     header += [
@@ -209,7 +209,7 @@ def main(quick: bool, threads: int) -> None:
         "steps alone",
         "rounds",
     ]
-    print(table(header, rows))
+    print("\n" + table(header, rows))
     print("\n" + "\n".join(lines))
 
 

@@ -12,8 +12,8 @@ from typing import Any
 def named(value: Any) -> Any:
     """A path to a folder or file as `name@hash of its content`; any other value as it is.
 
-    Text is a path when it holds a separator and something is there. The same images in another
-    folder are the same run, other images in the same folder are another.
+    Text is a path when it holds a separator (`./images`) and something is there. The same images
+    in another folder are the same run, other images in the same folder are another.
     """
     if not isinstance(value, str) or not ({"/", os.sep} & set(value)):
         return value

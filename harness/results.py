@@ -71,8 +71,13 @@ class Result:
 
 
 def described(function: str, parameters: Mapping[str, Any]) -> str:
-    values = ", ".join(f"{key}={value!r}" for key, value in parameters.items())
+    """A run in words, for messages; of a path only the last part, as pages hold no paths."""
+    values = ", ".join(f"{key}={_short(value)!r}" for key, value in parameters.items())
     return f"{function.rpartition('.')[2]}({values})"
+
+
+def _short(value: Any) -> Any:
+    return value.rstrip("/").rpartition("/")[2] if isinstance(value, str) else value
 
 
 def frame(results: Sequence[Result]) -> pd.DataFrame:

@@ -54,7 +54,9 @@ class Study:
         An axis that is a list has one run a value; anything else is the same in all runs.
         Raises ValueError for parameters that do not fit the function.
         """
-        return self.groups(function, {"": [{**run, **case} for run in grid(**axes) for case in cases]})[""]
+        return self.groups(
+            function, {"": [{**run, **case} for run in grid(**axes) for case in cases]}
+        )[""]
 
     def groups(
         self,

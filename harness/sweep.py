@@ -112,7 +112,7 @@ def sweep(
         for note in result.notes:
             if not note.startswith("Older"):
                 warnings.warn(note, RuntimeWarning, stacklevel=2)
-    return [found[call.path] for call in calls]
+    return [replace(found[call.path], parameters=call.given) for call in calls]
 
 
 # --- what is there already --------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pandas as pd
 
 from harness.results import Result, Runs
 from harness.statistics import Interval, bootstrap
-from harness.sweep import grid, named
+from harness.sweep import grid
 
 ARCHITECTURES = ("MLP", "CNN", "ViT")
 SEEDS_FOR_AN_INTERVAL = 3
@@ -21,7 +21,6 @@ SEEDS_FOR_AN_INTERVAL = 3
 def tuned(runs: Sequence[Result]) -> dict[tuple[str, str], float]:
     """{(data set, architecture): learning rate} with the best mean validation accuracy.
 
-    A data set is called as in the parameters of its runs: a folder by its name and content.
     Diverged runs are left out; of equals the smaller rate is taken.
     """
     scores: dict[tuple[str, str], dict[float, list[float]]] = {}
@@ -54,7 +53,7 @@ def tuned_runs(
         run
         for dataset, epochs in lengths.items()
         for architecture in architectures
-        if (cell := (named(dataset), architecture.split()[0])) in best
+        if (cell := (dataset, architecture.split()[0])) in best
         for run in grid(
             dataset=dataset,
             architecture=architecture,

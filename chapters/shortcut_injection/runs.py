@@ -92,9 +92,7 @@ def reliance(
     classes = len(training.classes)
     patch = patch_for(training, size=patch_size, shift=shift, colour=tuple(colour))
     # not `seed`: the order of the batches is drawn with it, and would sort them by their patches
-    which = shortcuts.carried(
-        training.labels, classes, correlation=correlation, seed=seed + 1000
-    )
+    which = shortcuts.carried(training.labels, classes, correlation=correlation, seed=seed + 1000)
     shown = patch.plant(training.images, which) if planted else training.images
     conflicting = shortcuts.carried(test.labels, classes, correlation=0, seed=seed)
     sets = {
@@ -179,9 +177,7 @@ def _tempered(found: dict[str, Tensor], validation: Tensor, labels: Tensor) -> d
     return {"temperature": t, "tempered_loss_difference": scores["loss_difference"]}
 
 
-def _definition_error(
-    scores: dict[str, float], found: dict[str, Tensor], labels: Tensor
-) -> float:
+def _definition_error(scores: dict[str, float], found: dict[str, Tensor], labels: Tensor) -> float:
     """Largest deviation from Accuracy and Loss Difference computed by NumPy and SciPy."""
     y = labels.cpu().numpy()
     exact = {name: found[name].double().cpu().numpy() for name in ("shortcut", "clean")}

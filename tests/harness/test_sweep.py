@@ -157,14 +157,19 @@ def images(tmp_path):
 def test_the_same_content_elsewhere_is_the_same_run(runs, tmp_path, images):
     [first] = go(runs.files, [{"folder": str(images)}], tmp_path / "r")
     assert first["seen"] == ["b.png", "cat/a.png"] and first["given"] == str(images)
-    name = first.parameters["folder"]
+    assert first.parameters["folder"] == str(images) and str(tmp_path) not in first.label
+    name = stored_parameters(first)["folder"]
     assert re.fullmatch("images@[0-9a-f]{12}", name)
     assert name.replace("@", "_") in first.path.name
     assert str(tmp_path) not in first.path.read_text().replace(first["given"], "")
     other = shutil.copytree(images, tmp_path / "two" / "images")
     assert statuses(go(runs.files, [{"folder": f"{other}/"}], tmp_path / "r")) == ["reused"]
     [file] = go(runs.files, [{"folder": str(other / "b.png")}], tmp_path / "r")
-    assert file.parameters["folder"].startswith("b.png@")
+    assert stored_parameters(file)["folder"].startswith("b.png@")
+
+
+def stored_parameters(result):
+    return json.loads(result.path.read_text())["parameters"]
 
 
 @pytest.mark.parametrize("change", ["content", "name", "more", "less"])
