@@ -205,16 +205,18 @@ def main(quick: bool, threads: int) -> None:
         f"\ninversion in {steps} steps of {BATCH} images, Adam, generator of width {WIDTH} against "
         "RegularisedCNN, seed 0"
     )
-    lines, gains = [], []
+    lines = []
     for channels, size in SHAPES:
         shape = f"{size} × {size} × {channels}"
         timings = compare(channels, size, steps, seconds)
         lines += rows(shape, steps * BATCH, timings)
-        gains.append(gain(shape, timings))
+        print(gain(shape, timings), flush=True)
     print(
-        table(["route", "images per second", "10 % to 90 %", "÷ straightforward", "rounds"], lines)
+        "\n"
+        + table(
+            ["route", "images per second", "10 % to 90 %", "÷ straightforward", "rounds"], lines
+        )
     )
-    print("\n" + "\n".join(gains))
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def row(protocol: str, lr: float, seed: int, run: Run, reference: Run) -> list[s
 
 def main(quick: bool) -> None:
     torch.set_num_threads(1)  # the network is too small to be shared
-    width, seeds, epochs = (50, [0], 1000) if quick else (200, [0, 1], 10_000)
+    width, seeds, epochs = (50, [0], 1000) if quick else (200, [0, 1], 12_000)
     print(environment())
     print(
         f"\nepochs until the smallest margin is {MARGIN:g}: digits odd/even, n = 50, "
