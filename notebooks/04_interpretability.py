@@ -153,7 +153,10 @@ page.show(
     name="fig-planes",
 )
 
-# %% tags=["remove-input"]
+# %% [markdown]
+# How much of the features such a plane keeps, and how often the class:
+
+# %%
 page.say(
     f"The plane holds {reading.spread(looked, 'inverted_explained', '.0%', sum)} of the variance of "
     f"inverted features, and {reading.spread(looked, 'inverted_agreement', '.0%')} of the images keep "

@@ -310,7 +310,11 @@ page.show(
     name="fig-calibration",
 )
 
-# %% tags=["remove-input"]
+# %% [markdown]
+# Three bars are to be passed: the layer's rows as they are, which are mixtures of the same images;
+# the same attack on networks that saw other images; and chance.
+
+# %%
 page.say(reading.against_mixtures(same, n))
 page.say(
     "Unmixing passes that bar: on every data set, on the same networks, it finds more than the "
