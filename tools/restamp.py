@@ -14,7 +14,6 @@ Exit status 1, and nothing changed, if any result is damaged or not fresh in the
 
 import argparse
 import json
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -81,7 +80,12 @@ def renamed(function: str, parameters: dict) -> tuple[str, dict]:
 
 
 def restamp(tree: Path, target: Path) -> list[str]:
-    """Write the old tree's results into `target`; sentences about those that cannot be taken."""
+    """Write the old tree's results into `target`; sentences about those that cannot be taken.
+
+    What was computed since is never overwritten: `target` must not be there.
+    """
+    if target.exists():
+        return [f"{target.name}/ is there, with runs made since: move it away first"]
     stamps, commit = stamps_in(tree), commit_of(tree)
     taken, problems = [], []
     for path in sorted((tree / "results").glob("*/*.json")):
@@ -98,7 +102,6 @@ def restamp(tree: Path, target: Path) -> list[str]:
         taken.append(result)
     if problems:
         return problems
-    shutil.rmtree(target, ignore_errors=True)
     for result in taken:
         before, stamp, modules, _ = stamps[result.function]
         provenance = {k: v for k, v in result.provenance.items() if k != "fingerprint"}
