@@ -218,6 +218,5 @@ def _resized(images: Tensor, size: int) -> Tensor:
 def _pixel_hashes(images: Tensor) -> list[bytes]:
     """One digest an image: equal exactly when all pixels are."""
     return [
-        hashlib.blake2b(image.tobytes(), digest_size=16).digest()
-        for image in images.cpu().numpy()
+        hashlib.blake2b(image.tobytes(), digest_size=16).digest() for image in images.cpu().numpy()
     ]

@@ -95,6 +95,50 @@ def match(
     return Matches(order, voted[order], best[order], scores[order])
 
 
+def scaled_to(targets: Tensor, candidates: Tensor, similarity: Tensor) -> Tensor:
+    """For each target its best candidate, scaled to it by least squares -> [n, ...].
+
+    For attacks that leave the scale (and the sign) of a candidate open: the paper's stretch of
+    candidate + mean needs it. The fit takes one number of the target, so held-out images must
+    be given the same.
+
+    targets [n, ...] and candidates [m, ...] are both without the mean of the training images;
+    similarity: their NCC [n, m].
+    """
+    best = candidates[similarity.argmax(1)].flatten(1).to(targets)
+    flat = targets.flatten(1)
+    scale = (best * flat).sum(1) / best.square().sum(1).clamp(min=1e-12)
+    return (scale[:, None] * best).reshape(targets.shape)
+
+
+def distinct(similarity: Tensor, level: float = 0.7) -> int:
+    """Number of targets to which some candidate is nearest, with an NCC above `level`.
+
+    A candidate counts for one target only, so one blurred digit does not find all its like.
+    similarity: NCC of targets and candidates [n, m].
+    """
+    best, owner = similarity.max(dim=0)
+    return len(owner[best > level].unique())
+
+
+def trusted(candidates: Tensor, trust: Tensor, count: int, *, same: float = 0.9) -> Tensor:
+    """Indices of the `count` most trusted candidates that differ from each other, best first.
+
+    A candidate whose |NCC| with one already chosen is above `same` is left out, so that x and
+    −x count once. Fewer come back when there are no more.
+
+    candidates [m, ...]; trust: any score that the attack gives its own candidates [m].
+    """
+    alike = ncc(candidates, candidates).abs() > same
+    chosen: list[int] = []
+    for index in trust.argsort(descending=True, stable=True).tolist():
+        if len(chosen) == count:
+            break
+        if not alike[index, chosen].any():
+            chosen.append(index)
+    return torch.tensor(chosen, dtype=torch.long)
+
+
 def auroc(positives: Tensor, negatives: Tensor) -> float:
     """P(positive scores above negative), ties counting half (Mann-Whitney)."""
     ranks = rankdata(np.concatenate([positives.cpu().numpy(), negatives.cpu().numpy()]))

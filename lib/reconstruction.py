@@ -6,6 +6,7 @@ network's input space, that is, after the mean of the training set was subtracte
 """
 
 import math
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 import torch
@@ -86,6 +87,8 @@ def kkt_attack(
     prior_weight: float = 1.0,
     dual_weight: float = 5.0,
     momentum: float = 0.9,
+    observe: Callable[[int, Tensor, float], None] | None = None,
+    observe_at: Collection[int] = (),
     seed: int,
 ) -> Reconstruction:
     """The paper's attack: SGD with momentum on candidates and multipliers (004, eq 8, B.2).
@@ -98,6 +101,8 @@ def kkt_attack(
         gradient_scale: factor on Σ λᵢyᵢ∇Φᵢ. The paper has 1, the released code 1/m, and the
             released settings go with the latter.
         prior_weight: α₃; 0 leaves the pixel prior out, as in the 2-D experiment.
+        observe: called as observe(step, candidates [m, *shape], residual) after the steps in
+            `observe_at`; the residual is that of before the step.
 
     Raises:
         NonFiniteLoss: when the loss is not finite; the message names the step.
@@ -123,6 +128,8 @@ def kkt_attack(
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
+        if observe is not None and step + 1 in observe_at:
+            observe(step + 1, x.detach().reshape(m, *shape), residuals[-1])
     x, lam = x.detach(), lam.detach()
     shares = _shares(layers, x, signs, gradient_scale * lam)
     return Reconstruction(x.reshape(m, *shape), signs, lam, shares, residuals)

@@ -8,6 +8,7 @@ noise and can be read off the singular values.
 
 import math
 import warnings
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -50,6 +51,37 @@ def row_space(weight: Tensor, rank: int | None = None) -> Tensor:
     if not 1 <= rank <= len(basis):
         raise ValueError(f"rank {rank} is not between 1 and {len(basis)}")
     return basis[:rank]
+
+
+def random_mixtures(
+    weight: Tensor, shape: tuple[int, ...], count: int, *, seed: int, rank: int | None = None
+) -> Tensor:
+    """Random vectors of the row space, the null of every attack that searches it [count, *shape].
+
+    Coordinates are normal, alike in all directions; each vector is scaled so that its largest
+    entry is ±1. They are mixtures of the training images that nobody solved for: what they
+    score is due to the space, not to an attack. weight, rank: as for `row_space`.
+    """
+    basis = row_space(weight, rank)
+    generator = torch.Generator().manual_seed(seed)
+    mixed = torch.randn(count, len(basis), generator=generator).to(basis) @ basis
+    return (mixed / mixed.abs().amax(1, keepdim=True)).reshape(count, *shape)
+
+
+def agreement(found: Tensor, others: Sequence[Tensor]) -> Tensor:
+    """How well each of `found` comes back in other runs of the same attack -> [m] in [0, 1].
+
+    The mean over the other runs of the largest |correlation| with any of their candidates. An
+    adversary can compute it: no image is needed.
+
+    found: candidates [m, ...]; others: of other starts, each [k, ...].
+    """
+
+    def unit(candidates: Tensor) -> Tensor:
+        flat = candidates.flatten(1)
+        return torch.nn.functional.normalize(flat - flat.mean(1, keepdim=True), dim=1)
+
+    return torch.stack([(unit(found) @ unit(o).T).abs().amax(1) for o in others]).mean(0)
 
 
 def image_derivatives(images: Tensor) -> Tensor:

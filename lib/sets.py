@@ -160,6 +160,29 @@ def _fashion_mnist_900(split: str, root: Path) -> DataSet:
     return as_data_set("Fashion-MNIST (900)", images.read_folder(folder, split))
 
 
+_BLENDED = {"train": 600, "test": 200}  # coloured digits of each class
+
+
+def _coloured_digits(split: str, root: Path) -> DataSet:
+    """MNIST digits blended into CIFAR-10 (JPEG) photographs, |photograph - digit|, 32 x 32.
+
+    The recipe of MNIST-M (Ganin et al. 2016, §5.2), on whole photographs instead of crops of
+    larger ones: 6,000 images to train on and 2,000 to test, no photograph twice. Which digit
+    meets which photograph never changes.
+    """
+    digits, photographs = _from_torchvision("mnist", split, root), _cifar10_jpeg(split, root)
+    random = np.random.RandomState(0)
+    chosen = np.concatenate([
+        random.permutation(np.flatnonzero(digits.labels.numpy() == label))[: _BLENDED[split]]
+        for label in range(10)
+    ])  # fmt: skip
+    behind = random.permutation(len(photographs))[: len(chosen)]
+    digits, photographs = digits.take(chosen), photographs.take(behind)
+    framed = torch.nn.functional.pad(digits.images, (2, 2, 2, 2))
+    blended = (photographs.images - framed).abs()
+    return DataSet("coloured digits", blended, digits.labels, _TEN_DIGITS)
+
+
 def as_data_set(shown: str, read: images.Labelled) -> DataSet:
     """Decoded images as a data set with a title."""
     return DataSet(shown, _unit_range(torch.from_numpy(read.pixels)), read.labels, read.classes)
@@ -193,6 +216,7 @@ KNOWN: dict[str, Row] = {
     "cifar10": Row("CIFAR-10", _torchvision("cifar10"), "vehicles-animals"),
     "cifar10-jpeg": Row("CIFAR-10 (JPEG)", _cifar10_jpeg, "vehicles-animals"),
     "fashion-mnist-900": Row("Fashion-MNIST (900)", _fashion_mnist_900),
+    "coloured-digits": Row("coloured digits", _coloured_digits, "odd-even"),
 }
 
 

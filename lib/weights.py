@@ -1,7 +1,7 @@
 """Weights of a module on disk, and a reader's own checkpoint, without running code in it.
 
-    network = weights.mlp_from(weights.read_checkpoint("mine.pt"))                 # a ReLU MLP
-    network = weights.load_checkpoint("mine.pt", torchvision.models.resnet18())    # anything else
+network = weights.mlp_from(weights.read_checkpoint("mine.pt"))                 # a ReLU MLP
+network = weights.load_checkpoint("mine.pt", torchvision.models.resnet18())    # anything else
 """
 
 from __future__ import annotations

@@ -13,6 +13,7 @@ which runs were checked. From then on the one stands for the other (`harness/sta
 import argparse
 import io
 import random
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -41,7 +42,6 @@ def published(function: str, most_seconds: float) -> list[Result]:
 
 def entry(tree: Path, function: str, drawn: list[Result], why: str) -> dict:
     """The entry of the ledger. Raises ValueError for the first run that differs."""
-    old = next(name for name, (new, *_) in RENAMED.items() if new == function)
     module, _, name = function.rpartition(".")
     import_module(module)
     for result in drawn:
@@ -51,15 +51,30 @@ def entry(tree: Path, function: str, drawn: list[Result], why: str) -> dict:
             raise ValueError(f"{result.label}: {'; '.join(check.details)}")
     return {
         "definition": function,
-        "was": stamps_in(tree)[old][3],
+        "was": _hash_in(tree, function),
         "is": definition_hash(module, name),
         "why": why,
         "checked": [result.path.name for result in drawn],
     }
 
 
+def _hash_in(tree: Path, function: str) -> str:
+    """The function's hash in that checkout; before the harness existed, under its old name."""
+    if not (tree / "harness").is_dir():
+        old = next(name for name, (new, *_) in RENAMED.items() if new == function)
+        return stamps_in(tree)[old][3]
+    module, _, name = function.rpartition(".")
+    probe = f"import {module}; from harness.stamp import definition_hash as h; print(h({module!r}, {name!r}))"
+    done = subprocess.run(
+        [sys.executable, "-c", probe], cwd=tree, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("tree", type=Path, help="a checkout of the commit that made the results")
     parser.add_argument("function", help="module.function of today")
     parser.add_argument("--why", required=True)

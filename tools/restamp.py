@@ -114,7 +114,9 @@ def restamp(tree: Path, target: Path) -> list[str]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("tree", type=Path, help="a checkout of the commit that made the results")
     problems = restamp(parser.parse_args().tree, ROOT / "results")
     print("\n".join(problems) or "every result was taken over")

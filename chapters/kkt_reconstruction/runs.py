@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Collection
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 
 import safetensors.torch
 import torch
@@ -15,7 +15,10 @@ from lib import data, kkt, margin, matching, models, reconstruction, rowspace
 
 SHOWN_PAIRS = 12
 TOLERANCE = 0.05  # in the plane: a point counts as recovered within this distance
+CLOSE = 0.7  # correlation from which a pair looks alike
+DRAWS = 5  # of the span null
 RELEASED_ITERATIONS = 2000  # the paper has 100,000 (B.2), its code 50,000
+STARTS, MOST_RESTARTED = 4, 50  # of the unmixing, up to so many images
 # Later layers keep most of their initial values, which no training image explains.
 LAYER_WEIGHTS = (1.0, 0.1, 0.1)
 
@@ -158,36 +161,66 @@ def conditions(
     }
 
 
-Attack = Callable[[nn.Module, tuple[int, int, int], int, int], Tensor]
+@dataclass(frozen=True)
+class Found:
+    """What an attack hands over: candidates [m, *shape], and how much it trusts each [m].
+
+    scale_is_open: the attack leaves it open, so pictures fit it to the image beside them.
+    """
+
+    candidates: Tensor
+    trust: Tensor
+    scale_is_open: bool = False
 
 
-def _released(network: nn.Module, shape: tuple[int, int, int], n: int, seed: int) -> Tensor:
-    settings = RELEASED["cifar" if shape[0] == 3 else "mnist"]
-    return reconstruction.kkt_attack(
-        network,
-        2 * n,
-        shape,
-        iterations=RELEASED_ITERATIONS,
-        lr_multipliers=1e-4,
-        gradient_scale=1 / (2 * n),
-        seed=seed,
-        **settings,
-    ).candidates
+Attack = Callable[[nn.Module, tuple[int, int, int], int, int], Found]
 
 
-def _eliminated(network: nn.Module, shape: tuple[int, int, int], n: int, seed: int) -> Tensor:
-    return reconstruction.eliminated_attack(
+def _released(network: nn.Module, shape: tuple[int, int, int], n: int, seed: int) -> Found:
+    return _released_for(RELEASED_ITERATIONS)(network, shape, n, seed)
+
+
+def _released_for(iterations: int, **watched) -> Attack:
+    """The paper's attack with its released settings, for so many iterations."""
+
+    def run(network: nn.Module, shape: tuple[int, int, int], n: int, seed: int) -> Found:
+        solved = reconstruction.kkt_attack(
+            network,
+            2 * n,
+            shape,
+            iterations=iterations,
+            lr_multipliers=1e-4,
+            gradient_scale=1 / (2 * n),
+            seed=seed,
+            **RELEASED["cifar" if shape[0] == 3 else "mnist"],
+            **watched,
+        )
+        return Found(solved.candidates, solved.multipliers)
+
+    return run
+
+
+def _eliminated(network: nn.Module, shape: tuple[int, int, int], n: int, seed: int) -> Found:
+    solved = reconstruction.eliminated_attack(
         network, 4 * n, shape, iterations=300, lr=0.1, layer_weights=LAYER_WEIGHTS, seed=seed
-    ).candidates
+    )
+    return Found(solved.candidates, solved.shares)
 
 
-def _unmixed(network: nn.Module, shape: tuple[int, int, int], n: int, seed: int) -> Tensor:
-    return rowspace.unmix(kkt.mlp_layers(network)[0][0], shape, seed=seed)
+def _unmixed(network: nn.Module, shape: tuple[int, int, int], n: int, seed: int) -> Found:
+    """Trusted is what comes back from other starts; not asked where a start takes minutes."""
+    weight = kkt.mlp_layers(network)[0][0]
+    found, *others = (
+        rowspace.unmix(weight, shape, seed=seed + 100 * start)
+        for start in range(STARTS if n <= MOST_RESTARTED else 1)
+    )
+    trust = rowspace.agreement(found, others) if others else found.new_zeros(len(found))
+    return Found(found, trust, scale_is_open=True)
 
 
-def _refined(network: nn.Module, shape: tuple[int, int, int], n: int, seed: int) -> Tensor:
-    start = _unmixed(network, shape, n, seed)
-    return reconstruction.eliminated_attack(
+def _refined(network: nn.Module, shape: tuple[int, int, int], n: int, seed: int) -> Found:
+    start = rowspace.unmix(kkt.mlp_layers(network)[0][0], shape, seed=seed)
+    solved = reconstruction.eliminated_attack(
         network,
         len(start),
         shape,
@@ -197,12 +230,15 @@ def _refined(network: nn.Module, shape: tuple[int, int, int], n: int, seed: int)
         layer_weights=LAYER_WEIGHTS,
         start=start,
         seed=seed,
-    ).candidates
+    )
+    return Found(solved.candidates, solved.shares)
 
 
-def _first_layer(network: nn.Module, shape: tuple[int, int, int], n: int, seed: int) -> Tensor:
+def _first_layer(network: nn.Module, shape: tuple[int, int, int], n: int, seed: int) -> Found:
+    """The rows null: mixtures of the training images as training left them."""
     rows = kkt.mlp_layers(network)[0][0]
-    return torch.cat([rows, -rows]).reshape(-1, *shape)
+    both = torch.cat([rows, -rows])
+    return Found(both.reshape(-1, *shape), both.norm(dim=1), scale_is_open=True)
 
 
 ATTACKS: dict[str, Attack] = {
@@ -226,7 +262,7 @@ def attack(
     held_out: int = 1000,
     device: str = "cpu",
 ) -> dict:
-    """Attack a trained network, then score the candidates against the truth.
+    """Attack a trained network, then score the candidates against the truth and the nulls.
 
     Args:
         protocol, epochs: as for `margin.fit_margin`; labels, held_out: as for `task`.
@@ -244,30 +280,133 @@ def attack(
     victim = task(dataset, n, victim_seed, labels, held_out, device)[0] if control else training
     network = train_network(victim, seed=victim_seed, protocol=protocol, epochs=epochs)
     started = time.perf_counter()
-    candidates = ATTACKS[method](network, shape, n, seed)
+    found = ATTACKS[method](network, shape, n, seed)
     seconds = time.perf_counter() - started
-    return {"attack_seconds": seconds, **scores(network, training, others, candidates)}
+    return {
+        "attack_seconds": seconds,
+        **scores(network, training, others, found),
+        **nulls(network, training, others, len(found.candidates), seed),
+    }
+
+
+def budget(
+    dataset: str,
+    n: int,
+    seed: int,
+    epochs: int,
+    iterations: int,
+    labels: str | dict[str, list[str]] | None = None,
+    held_out: int = 1000,
+    device: str = "cpu",
+) -> dict:
+    """The paper's attack on a network trained with its constant steps, scored along the way.
+
+    iterations: the paper has 100,000 (B.2), its code 50,000; the rest as for `attack`.
+    """
+    training, others = task(dataset, n, seed, labels, held_out, device)
+    shape = tuple(training.images.shape[1:])
+    network = train_network(training, seed=seed, protocol="constant", epochs=epochs)
+    rows: list[dict[str, float]] = []
+
+    def observe(step: int, candidates: Tensor, residual: float) -> None:
+        on_train, on_held_out = similarities(training, others, candidates)
+        found = matching.calibrate(on_train, on_held_out)
+        close = {"close": matching.distinct(on_train, CLOSE)}
+        rows.append({"step": step, "residual": residual, **asdict(found), **close})
+
+    at = [step for step in log_spaced(iterations) if step >= 10]
+    started = time.perf_counter()
+    found = _released_for(iterations, observe=observe, observe_at=at)(network, shape, n, seed)
+    seconds = time.perf_counter() - started
+    return {
+        "attack_seconds": seconds,
+        **scores(network, training, others, found),
+        **nulls(network, training, others, len(found.candidates), seed),
+        **{f"along_{name}": [row[name] for row in rows] for name in rows[0]},
+    }
+
+
+def similarities(
+    training: data.DataSet, held_out: data.DataSet, candidates: Tensor
+) -> tuple[Tensor, Tensor]:
+    """NCC of the training and of the held-out images, without the training mean, with each."""
+    x, _, mean = centred(training)
+    return matching.ncc(x, candidates), matching.ncc(held_out.images - mean, candidates)
+
+
+def nulls(
+    network: nn.Module, training: data.DataSet, held_out: data.DataSet, count: int, seed: int
+) -> dict[str, float]:
+    """What mixtures of the training images score that nobody solved for.
+
+    span: `count` random mixtures of the row space, mean of `DRAWS` draws.  rows: the rows of the
+    first layer, all of them and both signs, which may be more candidates than the attack has.
+    """
+    shape = tuple(training.images.shape[1:])
+    pools = [
+        rowspace.random_mixtures(
+            kkt.mlp_layers(network)[0][0], shape, count, seed=DRAWS * seed + draw
+        )
+        for draw in range(DRAWS)
+    ]
+    pools.append(_first_layer(network, shape, 0, seed).candidates)
+    on_train, on_held_out = (
+        similarity.split([len(pool) for pool in pools], dim=1)
+        for similarity in similarities(training, held_out, torch.cat(pools))
+    )
+    *drawn, rows = map(_calibrated, on_train, on_held_out)
+    span = {name: sum(one[name] for one in drawn) / DRAWS for name in rows}
+    return {
+        f"{null}_{name}": value
+        for null, measures in (("span", span), ("rows", rows))
+        for name, value in measures.items()
+    }
+
+
+def _calibrated(on_train: Tensor, on_held_out: Tensor) -> dict[str, float]:
+    """Calibration, distinct close images of either kind, and the median best correlation."""
+    return {
+        **asdict(matching.calibrate(on_train, on_held_out)),
+        "close": matching.distinct(on_train, CLOSE),
+        "close_held_out": matching.distinct(on_held_out, CLOSE),
+        "median_ncc": on_train.amax(1).median().item(),
+    }
 
 
 def scores(
-    network: nn.Module, training: data.DataSet, held_out: data.DataSet, candidates: Tensor
+    network: nn.Module, training: data.DataSet, held_out: data.DataSet, found: Found
 ) -> dict:
     """Everything that compares candidates with the truth, after the attack."""
     x, signs, mean = centred(training)
-    on_train = matching.ncc(x, candidates)
-    on_held_out = matching.ncc(held_out.images - mean, candidates)
+    candidates = found.candidates
+    on_train, on_held_out = similarities(training, held_out, candidates)
     matches = matching.match(training.images, candidates + mean, on_train)
     best = on_train.amax(1)
     with torch.no_grad():
         margins = margin.margins(network, x, signs)
     ssim = torch.empty_like(matches.ssim)
     ssim[matches.order] = matches.ssim
+    fitted = {
+        name: (mean + matching.scaled_to(images - mean, candidates, similarity)).clamp(0, 1)
+        for name, images, similarity in (
+            ("train", training.images, on_train),
+            ("held_out", held_out.images, on_held_out),
+        )
+    }
+    fitted_ssim = matching.ssim(training.images, fitted["train"])
+    strangers_ssim = matching.ssim(held_out.images, fitted["held_out"])
     top = matches.order[:SHOWN_PAIRS]
+    shown = matches.reconstructions[:SHOWN_PAIRS]
+    if found.scale_is_open:
+        top = fitted_ssim.argsort(descending=True)[:SHOWN_PAIRS]
+        shown = fitted["train"][top]
     return {
-        **asdict(matching.calibrate(on_train, on_held_out)),
+        **_calibrated(on_train, on_held_out),
+        **_trusted(found, on_train, on_held_out),
         "candidates": len(candidates),
         "ssim_above_0.4": int((ssim > 0.4).sum()),
-        "median_ncc": best.median().item(),
+        "fitted_ssim_above_0.4": int((fitted_ssim > 0.4).sum()),
+        "fitted_ssim_above_0.4_held_out": int((strangers_ssim > 0.4).sum()),
         "rank_correlation_margin_score": float(
             spearmanr(margins.abs().cpu(), best.cpu()).statistic
         ),
@@ -275,11 +414,30 @@ def scores(
         "best_ncc": best,
         "best_ncc_held_out": on_held_out.amax(1),
         "ssim": ssim,
+        "fitted_ssim": fitted_ssim,
         "margins": margins,
-        "shown_reconstructions": _bytes(matches.reconstructions[:SHOWN_PAIRS]),
+        "shown_reconstructions": _bytes(shown),
         "shown_images": _bytes(training.images[top]),
-        "shown_ncc": matches.ncc[:SHOWN_PAIRS],
-        "shown_ssim": matches.ssim[:SHOWN_PAIRS],
+        "shown_ncc": best[top],
+        "shown_ssim": (fitted_ssim if found.scale_is_open else ssim)[top],
+    }
+
+
+def _trusted(found: Found, on_train: Tensor, on_held_out: Tensor) -> dict:
+    """Whether the candidates that the attack itself ranks first are training images.
+
+    Distinct candidates by falling trust; `trusted_precision` is the share of the first n/2 with
+    |NCC| above `CLOSE` to a training image, `trusted_held_out` to a held-out one.
+    """
+    order = matching.trusted(found.candidates, found.trust, len(on_train)).to(on_train.device)
+    near, strange = (s.abs().amax(0)[order] for s in (on_train, on_held_out))
+    first = slice(len(on_train) // 2)
+    return {
+        "trusted_precision": (near[first] > CLOSE).double().mean().item(),
+        "trusted_held_out": (strange[first] > CLOSE).double().mean().item(),
+        "trust": found.trust[order],
+        "trusted_ncc": near,
+        "trusted_ncc_held_out": strange,
     }
 
 
