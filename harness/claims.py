@@ -5,6 +5,7 @@ The ledger is a folder with a YAML file a paper (`harness.ledger`), one entry a 
     S05:
       paper: "000"                # in quotes: YAML reads a bare 000 as the number 0
       where: §4, Fig 1
+      chapter: 02_architecture_comparison   # the notebook that judges it, or will
       kind: D                     # Q D V P N T M, as the ledger of claims explains
       statement: ViTs show the highest Accuracy Difference.
       reference: fig only         # what the paper prints
@@ -12,65 +13,69 @@ The ledger is a folder with a YAML file a paper (`harness.ledger`), one entry a 
       seeds: 5                    # fewer are never enough for a verdict
       parts: 4                    # optional: how many data sets, or cells, the claim speaks of
       needed: 3                   # optional, with parts only: how many must hold (default: all)
+      figure: fig-fooled          # optional: the figure that shows it
+      caveat: One sentence.       # optional: what a reader of the verdict must know
+      missing: SVHN               # optional: what it takes, where nothing was run
       tests:                      # may be empty: then the claim is reported, not judged
-        - measure: vit_minus_next # the name under which a notebook hands in its evidence
+        - measure: vit_minus_next # the name under which a chapter hands in its evidence
           above: 0                # or at_least, at_most, below: a number; or between: [a, b]
         - measure: vit_is_highest
           at_least: 1
-          statistic: share_of_seeds   # mean (default), median, share_of_seeds, every
+          statistic: share_of_seeds   # mean (default), share_of_seeds, every
           share: 0.8                  # needed with share_of_seeds only
 
-A claim with two metrics, such as the paper's and a calibrated one, is two entries (`H17-paper`,
-`H17-calibrated`): each has its own verdict.
+An entry that is no row of the papers' claims but varies one (a smaller scale, another protocol, our
+attack, a new measure) has two more fields, and never counts as the row:
 
-A test passes when the 95 % bootstrap interval of its statistic over the seeds lies wholly on the
-right side of the threshold, fails when it lies wholly on the wrong side, and is inconclusive
-when it straddles it. `share_of_seeds` and `every` count seeds, so they pass or fail. From the
-tests to the verdict:
+      row: S05
+      differs: Patches moved off the grid of tokens.
 
-    too few seeds in any test           INCONCLUSIVE   whatever they say
-    no test has evidence                NOT-RUN
-    some pass and some fail             PARTIAL        also if others are open
+A test passes when Student's 95 % interval of the mean over seeds lies wholly on the right side of
+the threshold, fails when it lies wholly on the wrong side, and is inconclusive when it straddles
+it. `share_of_seeds` and `every` count seeds, so they pass or fail. The tests of a claim are a
+conjunction:
+
+    any test fails                      NOT-REPRODUCED
+    any test without evidence           NOT-RUN        also with fewer seeds than `seeds`
+    any test inconclusive               INCONCLUSIVE   an interval straddles its threshold
     all pass                            REPRODUCED
-    all fail                            NOT-REPRODUCED
-    anything else                       INCONCLUSIVE   a test is open: inconclusive or not run
+    the claim has no tests              REPORTED
 
-A claim with `parts` has evidence for each part, such as a data set or an architecture on a data
-set. Every part gets a verdict of its own from the tests, as above, with `seeds` seeds in each
-part. A part is met if it is REPRODUCED, not met if it is NOT-REPRODUCED or PARTIAL, and otherwise
-open, also if nothing is handed in for it. From the parts to the verdict on the claim:
+A claim whose evidence comes by part, such as a data set or an architecture on a data set, is judged
+part by part, as above, and then on the parts that were run; how many these are is its *scope*,
+printed beside the verdict. Of `needed` of `parts`, as large a share is needed of those that were
+run, rounded up; without `parts` all are needed.
 
-    no part has evidence                NOT-RUN
-    at least `needed` parts are met     REPRODUCED     whatever the others say
-    too many parts are not met                         `needed` is out of reach, open parts or not
-      some are REPRODUCED or PARTIAL    PARTIAL
-      none is                           NOT-REPRODUCED
-    anything else                       INCONCLUSIVE   the open parts decide
+    no part was run                     NOT-RUN
+    enough parts are REPRODUCED         REPRODUCED
+    enough can no longer be             PARTIAL        if a part is REPRODUCED, else NOT-REPRODUCED
+    anything else                       INCONCLUSIVE   the parts that straddle decide
 """
 
 from __future__ import annotations
 
-import json
-import re
+import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 
 import numpy as np
-import pandas as pd
 
-from harness.files import write_atomically
 from harness.ledger import Claim, Criterion
-from harness.statistics import Interval, bootstrap
+from harness.statistics import LEVEL, Interval, holm, over_seeds
 
-# {measure: one value a seed}; for a claim with parts {part: {measure: one value a seed}}
+# {measure: one value a seed}, or by part {part: {measure: one value a seed}}
 Evidence = Mapping[str, Sequence[float]] | Mapping[str, Mapping[str, Sequence[float]]]
+
+VERDICTS = ("REPRODUCED", "PARTIAL", "NOT-REPRODUCED", "INCONCLUSIVE", "REPORTED", "NOT-RUN")
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one test found: "pass", "fail", "inconclusive" or "not run" (then no interval)."""
+    """What one test found: "pass", "fail", "inconclusive" or "not run" (then no interval).
+
+    The interval's p-value is against the threshold; None where seeds are counted.
+    """
 
     criterion: str
     outcome: str
@@ -87,9 +92,10 @@ class Verdict:
     """The verdict on a claim, with what it rests on.
 
     seeds: the smallest number of seeds in any test with evidence.  evidence: {measure: per-seed
-    values}, by part if the claim has parts.  source, profile: which notebook recorded it, and in
-    which profile.  parts: the verdict on each part that was handed in; the outcomes are theirs.
-    on: the data set that a claim without parts was judged on, where it was judged on several.
+    values}, by part if it came so.  parts: the verdict on each part; the outcomes are theirs.
+    scope: how many parts could be judged, "3 of 4".  source, profile: which chapter recorded it,
+    and where its results are.  runs, sizes: how many runs it was given, and their numbers of
+    training images.
     """
 
     id: str
@@ -98,10 +104,12 @@ class Verdict:
     seeds: int
     notes: tuple[str, ...] = ()
     evidence: Evidence | None = None
+    parts: Mapping[str, Verdict] = field(default_factory=dict)
+    scope: str = ""
     source: str = ""
     profile: str = ""
-    parts: Mapping[str, Verdict] = field(default_factory=dict)
-    on: str = ""
+    runs: int = 0
+    sizes: tuple[int, ...] = ()
 
 
 # --- judging ----------------------------------------------------------------------------------
@@ -112,22 +120,21 @@ def judge(id: str, evidence: Evidence, *, claims: Mapping[str, Claim]) -> Verdic
 
     claims: the ledger. A measure without values counts as not run. Raises KeyError for an unknown
     claim, ValueError for a measure that the claim does not have, a value that is not finite,
-    evidence by part for a claim without parts or the reverse, and more parts than the claim has.
+    evidence half by part, evidence without parts for a claim with parts, and more parts than the
+    claim has.
     """
     if id not in claims:
         raise KeyError(f"There is no claim {id!r} in the ledger.")
     claim = claims[id]
-    for name, value in evidence.items():
-        if isinstance(value, Mapping) != bool(claim.parts):
-            shape = "{part: {measure: values}}" if claim.parts else "{measure: values}"
-            raise ValueError(f"The evidence for claim {id} must be {shape}; {name!r} is not so.")
-    if claim.parts:
+    by_part = {isinstance(value, Mapping) for value in evidence.values()}
+    if len(by_part) > 1 or (claim.parts and by_part == {False}):
+        raise ValueError(f"The evidence for claim {id} must be {{part: {{measure: values}}}}.")
+    if by_part == {True} or (claim.parts and not evidence):
         return _judge_parts(claim, evidence)
     values = {measure: _finite(id, measure, v) for measure, v in evidence.items()}
     if not claim.tests:
         seeds = min(map(len, values.values()), default=0)
-        verdict, note = ("INCONCLUSIVE", "Reported; the ledger sets no threshold.")
-        return Verdict(id, verdict if seeds else "NOT-RUN", (), seeds, (note,), values)
+        return Verdict(id, "REPORTED" if seeds else "NOT-RUN", (), seeds, (), values)
     if unknown := values.keys() - {test.measure for test in claim.tests}:
         raise ValueError(f"Claim {id} has no test of {min(unknown)!r}.")
     outcomes = tuple(outcome_of(test, values.get(test.measure, ())) for test in claim.tests)
@@ -135,14 +142,14 @@ def judge(id: str, evidence: Evidence, *, claims: Mapping[str, Claim]) -> Verdic
     notes = [f"Not run: {o.criterion}." for o in outcomes if o.outcome == "not run" and seeds]
     verdict = combine([outcome.outcome for outcome in outcomes])
     if 0 < seeds < claim.seeds:
-        verdict = "INCONCLUSIVE"
+        verdict = "NOT-RUN"
         notes.append(f"{seeds} of the {claim.seeds} seeds that a verdict needs.")
     return Verdict(id, verdict, outcomes, seeds, tuple(notes), values)
 
 
 def _judge_parts(claim: Claim, evidence: Mapping[str, Mapping[str, Sequence[float]]]) -> Verdict:
     """Judge every part as a claim of its own, and the claim by the parts' verdicts."""
-    if len(evidence) > claim.parts:
+    if claim.parts and len(evidence) > claim.parts:
         raise ValueError(f"Claim {claim.id} has {claim.parts} parts, not {len(evidence)}.")
     alone = {claim.id: replace(claim, parts=0, needed=0)}
     parts: dict[str, Verdict] = {}
@@ -156,16 +163,16 @@ def _judge_parts(claim: Claim, evidence: Mapping[str, Mapping[str, Sequence[floa
             alike.setdefault(note, []).append(name)
     found = [part.verdict for part in parts.values()]
     run = len(found) - found.count("NOT-RUN")
-    notes = [f"{run} of {claim.parts} parts have evidence; {found.count('REPRODUCED')} reproduced."]
-    notes += [f"{', '.join(names)}: {note}" for note, names in alike.items()]
+    of = claim.parts or len(found)
     return Verdict(
         claim.id,
-        combine_parts(found, parts=claim.parts, needed=claim.needed),
+        combine_parts(found, parts=of, needed=claim.needed or of),
         outcomes=(),
         seeds=min((part.seeds for part in parts.values() if part.seeds), default=0),
-        notes=tuple(notes),
+        notes=tuple(f"{', '.join(names)}: {note}" for note, names in alike.items()),
         evidence={name: part.evidence for name, part in parts.items()},
         parts=parts,
+        scope=f"{run} of {of}",
     )
 
 
@@ -179,7 +186,10 @@ def outcome_of(test: Criterion, values: Sequence[float]) -> Outcome:
         share = float(np.mean([_right(test, value, value) for value in values]))
         verdict = "pass" if share >= needed - 1e-12 else "fail"
         return Outcome(str(test), verdict, seeds, Interval(share, share, share))
-    interval = bootstrap(values, statistic=test.statistic)
+    bound = test.threshold
+    interval = over_seeds(values, against=bound if isinstance(bound, float) else math.nan)
+    if isinstance(bound, tuple):
+        interval = replace(interval, p_value=None)
     if _right(test, interval.low, interval.high):
         verdict = "pass"
     else:
@@ -190,11 +200,11 @@ def outcome_of(test: Criterion, values: Sequence[float]) -> Outcome:
 def combine(outcomes: Sequence[str]) -> str:
     """The verdict that follows from the tests' outcomes; the table is at the top of this file."""
     found = set(outcomes)
-    if found == {"not run"}:
+    if "fail" in found:
+        return "NOT-REPRODUCED"
+    if "not run" in found:
         return "NOT-RUN"
-    if {"pass", "fail"} <= found:
-        return "PARTIAL"
-    return {("pass",): "REPRODUCED", ("fail",): "NOT-REPRODUCED"}.get(tuple(found), "INCONCLUSIVE")
+    return "INCONCLUSIVE" if "inconclusive" in found else "REPRODUCED"
 
 
 def combine_parts(verdicts: Sequence[str], *, parts: int, needed: int) -> str:
@@ -203,13 +213,41 @@ def combine_parts(verdicts: Sequence[str], *, parts: int, needed: int) -> str:
     The table is at the top of this file.
     """
     found = Counter(verdicts)
-    if found["NOT-RUN"] == len(verdicts):
+    run = len(verdicts) - found["NOT-RUN"]
+    if not run:
         return "NOT-RUN"
+    if found["REPORTED"]:
+        return "REPORTED"
+    needed = math.ceil(needed * run / parts - 1e-9)
     if found["REPRODUCED"] >= needed:
         return "REPRODUCED"
-    if found["NOT-REPRODUCED"] + found["PARTIAL"] <= parts - needed:
+    if found["REPRODUCED"] + found["INCONCLUSIVE"] >= needed:
         return "INCONCLUSIVE"
-    return "PARTIAL" if found["REPRODUCED"] or found["PARTIAL"] else "NOT-REPRODUCED"
+    return "PARTIAL" if found["REPRODUCED"] else "NOT-REPRODUCED"
+
+
+def survives(verdicts: Sequence[Verdict], *, claims: Mapping[str, Claim]) -> dict[str, bool]:
+    """Whether each judged claim's decisive tests stay so after Holm's correction, by its id.
+
+    The family are all tests with an interval of one paper, of all parts (Holm 1979). Claims that
+    rest on no decisive interval are left out.
+    """
+    families: dict[str, list[tuple[str, float]]] = {}
+    for verdict in verdicts:
+        for outcome in all_outcomes(verdict):
+            p = outcome.interval.p_value if outcome.interval else None
+            if p is not None and math.isfinite(p) and outcome.outcome in ("pass", "fail"):
+                families.setdefault(claims[verdict.id].paper, []).append((verdict.id, p))
+    kept: dict[str, bool] = {}
+    for family in families.values():
+        for (id, _), p in zip(family, holm([p for _, p in family])):
+            kept[id] = kept.get(id, True) and bool(p < 1 - LEVEL)
+    return kept
+
+
+def all_outcomes(verdict: Verdict) -> list[Outcome]:
+    """The outcomes of a verdict and of its parts."""
+    return [*verdict.outcomes, *(o for part in verdict.parts.values() for o in part.outcomes)]
 
 
 def _right(test: Criterion, low: float, high: float) -> bool:
@@ -255,81 +293,14 @@ def _finite(id: str, measure: str, values: Sequence[float]) -> tuple[float, ...]
     return numbers
 
 
-# --- keeping and collecting -------------------------------------------------------------------
+# --- in words ---------------------------------------------------------------------------------
 
 
-def record(verdicts: Sequence[Verdict], folder: str | Path, *, source: str, profile: str) -> None:
-    """Write one JSON file a claim, `folder/<id>.json`, each whole or not at all.
-
-    source: the notebook, for instance "07_kkt_reconstruction/attack".  Raises OSError.
-    """
-    files = {}
-    for verdict in verdicts:
-        content = asdict(replace(verdict, source=source, profile=profile))
-        text = json.dumps(content, indent=2, ensure_ascii=False)
-        name = "-".join(filter(None, (verdict.id, re.sub(r"\W+", "_", verdict.on).strip("_"))))
-        files[Path(folder) / f"{name}.json"] = f"{text}\n".encode()
-    write_atomically(files)
-
-
-def collect(folder: str | Path, *, claims: Mapping[str, Claim]) -> list[Verdict]:
-    """A verdict for every claim of the ledger, in its order; NOT-RUN where nothing is recorded.
-
-    The recorded evidence is judged again, so a verdict always follows the ledger as it stands; a
-    note tells when that changed it. Raises ValueError naming a record that cannot be used.
-    """
-    found = {}
-    for path in sorted(Path(folder).glob("*.json")):
-        try:
-            kept = json.loads(path.read_text(encoding="utf-8"))
-            verdict = judge(kept["id"], kept["evidence"], claims=claims)
-            source, profile, before = kept["source"], kept["profile"], kept["verdict"]
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(
-                f"The record {path} cannot be used ({error}): record it again."
-            ) from error
-        notes = verdict.notes
-        if before != verdict.verdict:
-            notes += (f"Recorded as {before}; the ledger has changed since.",)
-        found[verdict.id] = replace(verdict, source=source, profile=profile, notes=notes)
-    return [found.get(id) or Verdict(id, "NOT-RUN", (), 0) for id in claims]
-
-
-def as_frame(verdicts: Sequence[Verdict], *, claims: Mapping[str, Claim]) -> pd.DataFrame:
-    """One row a verdict, for reading: claim, paper, where, statement, verdict, evidence, notes."""
-    return pd.DataFrame(
-        [
-            {
-                "claim": verdict.id,
-                "paper": claims[verdict.id].paper,
-                "where": claims[verdict.id].where,
-                "statement": claims[verdict.id].statement,
-                "verdict": verdict.verdict,
-                "evidence": _in_words(verdict),
-                "seeds": verdict.seeds,
-                "notes": " ".join(verdict.notes),
-            }
-            for verdict in verdicts
-        ],
-        columns=["claim", "paper", "where", "statement", "verdict", "evidence", "seeds", "notes"],
-    )
-
-
-def parts_frame(verdicts: Sequence[Verdict]) -> pd.DataFrame:
-    """One row a part: claim, part, verdict, evidence. A claim without parts has no row."""
-    rows = [
-        (verdict.id, name, part.verdict, _in_words(part))
-        for verdict in verdicts
-        for name, part in verdict.parts.items()
-    ]
-    return pd.DataFrame(rows, columns=["claim", "part", "verdict", "evidence"])
-
-
-def _in_words(verdict: Verdict) -> str:
+def in_words(verdict: Verdict) -> str:
     """The outcomes of the tests: `mean of gap > 0: 1.1 [1, 1.2], n = 3, pass`; by part, if any."""
     if not verdict.parts:
         return "; ".join(map(str, verdict.outcomes))
     return "; ".join(
-        f"{name}: {part.verdict}" + (f" ({_in_words(part)})" if part.outcomes else "")
+        f"{name}: {part.verdict}" + (f" ({in_words(part)})" if part.outcomes else "")
         for name, part in verdict.parts.items()
     )

@@ -22,7 +22,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from harness.results import Runs
-from harness.statistics import bootstrap
+from harness.statistics import over_seeds
 from harness.style import FAINT, MARKERS, PALETTE, WIDTH, darker, style
 
 
@@ -141,9 +141,10 @@ def seeds(
     """One row of a panel: every seed a faint mark, the mean a full one with its 95 % interval."""
     if not len(values):
         return
-    interval = bootstrap(values)
+    interval = over_seeds(values)
     ax.plot(values, [y] * len(values), marker, color=colour, alpha=0.3, ms=3.5, mew=0)
-    ax.plot([interval.low, interval.high], [y, y], color=colour, lw=2, solid_capstyle="round")
+    if interval.known:
+        ax.plot([interval.low, interval.high], [y, y], color=colour, lw=2, solid_capstyle="round")
     look = {"mfc": "none", "mew": 1.4} if hollow else {"mew": 0}
     ax.plot(interval.estimate, y, marker, color=colour, ms=6, zorder=3, **look)
 

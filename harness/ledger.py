@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 COMPARISONS = {"at_least": "≥", "at_most": "≤", "above": ">", "below": "<", "between": "in"}
-STATISTICS = ("mean", "median", "share_of_seeds", "every")
+STATISTICS = ("mean", "share_of_seeds", "every")
 KINDS = ("Q", "D", "V", "P", "N", "T", "M")
 
 
@@ -35,7 +35,6 @@ class Criterion:
         over = {
             "share_of_seeds": f"in {self.share or 0:.0%} of seeds, ",
             "every": "in every seed, ",
-            "median": "median of ",
         }.get(self.statistic, "mean of ")
         return f"{over}{self.measure} {COMPARISONS[self.comparison]} {limit}"
 
@@ -45,6 +44,9 @@ class Claim:
     """One entry of the ledger; `seeds` is the smallest number that allows a verdict.
 
     parts, needed: how many parts it speaks of, and how many must be reproduced; 0 without parts.
+    chapter: the notebook that judges it, or will.  figure, caveat: the figure that shows it, and
+    what a reader of the verdict must know.  missing: what it takes, where nothing was run.
+    row, differs: for an entry that varies a row of the papers' claims, which, and in what.
     """
 
     id: str
@@ -58,6 +60,12 @@ class Claim:
     tests: tuple[Criterion, ...]
     parts: int = 0
     needed: int = 0
+    chapter: str = ""
+    figure: str = ""
+    caveat: str = ""
+    missing: str = ""
+    row: str = ""
+    differs: str = ""
 
 
 # --- the ledger -------------------------------------------------------------------------------
@@ -84,20 +92,26 @@ def load(folder: str | Path) -> Mapping[str, Claim]:
             if id in found:
                 raise ValueError(f"Claim {id} stands in {path.name} and in a file before it.")
             found[id] = _claim(id, entry)
+    for claim in found.values():
+        if claim.row and (claim.row not in found or found[claim.row].row):
+            raise ValueError(f"Claim {claim.id} varies {claim.row}, which is no row of the ledger.")
     return found
 
 
-_FIELDS = {"paper", "where", "kind", "statement", "reference", "criterion", "seeds", "tests"}
-_OPTIONAL = {"parts", "needed"}
+_TEXTS = {"paper", "where", "kind", "statement", "reference", "criterion", "chapter"}
+_FIELDS = {*_TEXTS, "seeds", "tests"}
+_OPTIONAL_TEXTS = {"figure", "caveat", "missing", "row", "differs"}
+_OPTIONAL = {"parts", "needed", *_OPTIONAL_TEXTS}
 
 
 def _claim(id: Any, entry: Any) -> Claim:
     if not isinstance(id, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", id):
         raise ValueError(f"{id!r} is no claim id: use letters, digits and hyphens.")
     if wrong := (set(entry) - _OPTIONAL if isinstance(entry, dict) else set()) ^ _FIELDS:
-        raise ValueError(f"Claim {id} must have the fields {sorted(_FIELDS)}, and may have parts "
-                         f"and needed; missing or unknown: {sorted(map(str, wrong))}.")  # fmt: skip
-    for name in sorted(_FIELDS - {"seeds", "tests"}):
+        raise ValueError(f"Claim {id} must have the fields {sorted(_FIELDS)}, and may have "
+                         f"{sorted(_OPTIONAL)}; missing or unknown: "
+                         f"{sorted(map(str, wrong))}.")  # fmt: skip
+    for name in sorted(_TEXTS | _OPTIONAL_TEXTS & entry.keys()):
         if not isinstance(entry[name], str) or not entry[name].strip():
             raise ValueError(f"Claim {id}: {name} must be a text (in quotes, if YAML reads more).")
     if entry["kind"] not in KINDS:
@@ -107,14 +121,17 @@ def _claim(id: Any, entry: Any) -> Claim:
     parts = entry.get("parts", 0)
     needed = entry.get("needed", parts)
     whole = type(parts) is int and type(needed) is int
-    if _OPTIONAL & entry.keys() and not (whole and 1 <= needed <= parts):
+    if {"parts", "needed"} & entry.keys() and not (whole and 1 <= needed <= parts):
         raise ValueError(f"Claim {id}: parts, and needed if it is there, must be whole numbers "
                          "with 1 ≤ needed ≤ parts; needed goes with parts only.")  # fmt: skip
     if not isinstance(entry["tests"], list):
         raise ValueError(f"Claim {id}: tests must be a list; [] if the claim is only reported.")
     tests = tuple(_criterion(id, test) for test in entry["tests"])
-    fields = {k: entry[k] for k in _FIELDS} | {"tests": tests, "parts": parts, "needed": needed}
-    return Claim(id=id, **fields)
+    if ("row" in entry) != ("differs" in entry) or entry.get("row") == id:
+        raise ValueError(f"Claim {id}: an entry that varies another names it as row, and says in "
+                         "what it differs.")  # fmt: skip
+    fields = {k: entry[k] for k in {*_FIELDS, *_OPTIONAL_TEXTS} & entry.keys()}
+    return Claim(id=id, **{**fields, "tests": tests, "parts": parts, "needed": needed})
 
 
 def _criterion(id: str, test: Any) -> Criterion:

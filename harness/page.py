@@ -6,10 +6,7 @@ import base64
 import inspect
 import io
 import re
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -19,16 +16,15 @@ from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
 from harness import ledger
-from harness.claims import Verdict, judge, parts_frame, record
-from harness.ledger import Claim
+from harness.records import folder_of, record
 from harness.results import Result, reason
 from harness.results import status as run_status
 from harness.statistics import Interval
 from harness.study import Study
 from harness.style import make_dark, style
+from harness.verdicts import evidence_lines, judged, overview
 
 ANSWER_WORDS = 60
-MOST_NAMED = 4  # parts of a claim that a table names one by one
 
 # --- putting things on the page ---------------------------------------------------------------
 
@@ -120,13 +116,21 @@ def say(text: str, *, given: Interval | None = None, otherwise: str = "") -> Non
     display(Markdown(text))
 
 
-def answer(text: str) -> None:
-    """Display the chapter's answer, at most 60 words, in a box of its own. Raises ValueError."""
+def answer(text: str, *, name: str = "answer") -> None:
+    """Display an answer, at most 60 words, in a box of its own.  Raises ValueError.
+
+    name: under which the page "What we learned" can take it over; the chapter's own is "answer".
+    """
+    _require_name(name)
     text = inspect.cleandoc(text)
     words = len(text.split())
     if not 0 < words <= ANSWER_WORDS:
         raise ValueError(f"The answer has {words} words; it has 1 to {ANSWER_WORDS}.")
-    display(Markdown(f":::{{div}} answer\n{text}\n:::"))
+    display(
+        {"text/markdown": f":::{{div}} answer\n{text}\n:::", "text/plain": text},
+        metadata={"answer": {"name": name, "text": text}},
+        raw=True,
+    )
 
 
 def not_run(what: str, name: str = "") -> None:
@@ -196,89 +200,27 @@ def verdicts(
 
     evidence: a module with one function a claim, called by its id with `_` for `-`. A function
     gets those of `runs` that its parameters name, and returns {measure: one value a seed}, or
-    {part: {measure: one value a seed}}; a claim without parts is then judged for each by itself.
+    {part: {measure: one value a seed}}.
     name: of the table, by default tab-verdicts- and the first claim's id.
     names: the claims to judge, by default all that the module has.
     """
     claims = ledger.load(study.ledger)
-    found = judged(claims, evidence, names=names, **runs)
+    found = judged(claims, evidence, names=names, profile=study.folder.name, **runs)
     if not found:
         return not_run("the verdicts")
     table(
-        pd.DataFrame([
-            {
-                "claim": verdict.id,
-                "statement": claims[verdict.id].statement,
-                "on": _on_parts(verdict),
-                "verdict": verdict.verdict,
-            }
-            for verdict in found
-        ]),
+        overview(found, claims),
         caption="Claims of this chapter, judged by thresholds that were written down before the "
-        "runs.",
+        "runs. A part is named with a word of its own where its verdict is another than the "
+        "whole's." + study.stood_in(found),
         name=name or f"tab-verdicts-{found[0].id.lower()}",
-    )  # fmt: skip
-    _evidence(found)
-    record(
-        found,
-        Path("_build/verdicts") / study.folder.name,
-        source=evidence.__name__.split(".")[-2],
-        profile=study.folder.name,
     )
-
-
-def judged(
-    claims: Mapping[str, Claim],
-    evidence: ModuleType,
-    *,
-    names: Sequence[str] | None = None,
-    **runs: Any,
-) -> list[Verdict]:
-    """The verdicts on those claims of a module of evidence that have any."""
-    found = []
-    for id in claims:
-        function = getattr(evidence, id.replace("-", "_"), None)
-        if function is None or (names is not None and id not in names):
-            continue
-        wanted = inspect.signature(function).parameters
-        values = function(**{name: given for name, given in runs.items() if name in wanted})
-        by_set = not claims[id].parts and isinstance(next(iter(values.values()), None), Mapping)
-        if by_set:
-            found += [
-                replace(judge(id, own, claims=claims), on=name) for name, own in values.items()
-            ]
-        elif values:
-            found.append(judge(id, values, claims=claims))
-    return found
-
-
-def _on_parts(verdict: Verdict) -> str:
-    """On what a verdict rests: its parts, each with its own verdict."""
-    if not verdict.parts:
-        return verdict.on or "–"
-    if len(verdict.parts) <= MOST_NAMED:
-        return "; ".join(f"{name}: {part.verdict.lower()}" for name, part in verdict.parts.items())
-    counts = Counter(part.verdict.lower() for part in verdict.parts.values())
-    return ", ".join(f"{count} {word}" for word, count in counts.most_common())
-
-
-def _evidence(found: Sequence[Verdict]) -> None:
-    """Folded away, the statistic of every test with its interval, by part if it has any."""
-    parts = parts_frame(found)
-    lines = [
-        f"- **{r.claim}**, {_inert(r.part)}: {r.verdict}. {r.evidence}" for r in parts.itertuples()
-    ]
-    lines += [
-        f"- **{verdict.id}**{', ' * bool(verdict.on)}{verdict.on}: "
-        + ("; ".join(map(str, verdict.outcomes)) or " ".join(verdict.notes))
-        for verdict in found
-        if not verdict.parts
-    ]
     say(
-        "```{dropdown} The evidence: statistic over seeds, 95 % interval, outcome of each test\n"
-        + "\n".join(lines)
+        "```{dropdown} The evidence: mean over seeds, 95 % interval, outcome of each test\n"
+        + "\n".join(map(_inert, evidence_lines(found)))
         + "\n```"
     )
+    record(found, folder_of(study.folder))
 
 
 def _cell(value: Any, form: str | Callable[[Any], str] | None) -> str:

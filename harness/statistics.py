@@ -1,18 +1,24 @@
-"""Intervals over seeds."""
+"""Intervals over seeds: Student's t, alone or of paired differences, and Holm's correction."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
+from scipy import stats
 
-RESAMPLES = 10_000
+LEVEL = 0.95
 
 
 @dataclass(frozen=True)
 class Interval:
-    """An estimate with its 95 % interval; p_value: two-sided against 0, where it was asked for."""
+    """An estimate with its 95 % interval; p_value: two-sided against 0.
+
+    Below two values nothing bounds the estimate: the ends are infinite, and no value at all
+    makes the estimate NaN.
+    """
 
     estimate: float
     low: float
@@ -20,40 +26,56 @@ class Interval:
     p_value: float | None = None
 
     def __str__(self) -> str:
-        return f"{self.estimate:.3g} [{self.low:.3g}, {self.high:.3g}]"
+        ends = f" [{self.low:.3g}, {self.high:.3g}]" if math.isfinite(self.low) else ""
+        return f"{self.estimate:.3g}{ends}"
+
+    @property
+    def known(self) -> bool:
+        """Whether there were values enough for an interval."""
+        return math.isfinite(self.low) and math.isfinite(self.high)
 
 
-# --- statistics -------------------------------------------------------------------------------
+# --- intervals --------------------------------------------------------------------------------
 
 
-def bootstrap(values: Sequence[float], *, statistic: str = "mean") -> Interval:
-    """Mean or median of the values with the 95 % percentile interval of 10,000 resamples.
+def over_seeds(values: Sequence[float], *, against: float = 0.0) -> Interval:
+    """Mean of independent values, one a seed, with Student's 95 % interval (Student 1908).
 
-    The resamples are always the same ones. Equal values give an interval of length 0.
+    It covers the true mean in 95 % of cases for normal values, at any number of seeds above one.
+    Equal values give an interval of length 0.  against: what the p-value tests the mean against.
+    Raises ValueError for a value that is not finite.
     """
     numbers = np.asarray(values, dtype=float)
-    middle = {"mean": np.mean, "median": np.median}[statistic]
-    random = np.random.RandomState(0)  # its stream is frozen: one interval in every version
-    picks = random.randint(0, len(numbers), (RESAMPLES, len(numbers)))
-    spread = middle(numbers[picks], axis=1)
-    low, high = np.quantile(spread, [0.025, 0.975])
+    if not np.isfinite(numbers).all():
+        raise ValueError("An interval needs finite values.")
+    if len(numbers) == 0:
+        return Interval(math.nan, -math.inf, math.inf)
+    if len(numbers) == 1:
+        return Interval(float(numbers[0]), -math.inf, math.inf)
     if np.ptp(numbers) == 0:  # rounding in the mean must not make equal seeds differ
-        low = high = numbers[0]
-        return Interval(float(low), float(low), float(high))
-    return Interval(float(middle(numbers)), float(low), float(high))
+        same = float(numbers[0])
+        return Interval(same, same, same, 1.0 if same == against else 0.0)
+    found = stats.ttest_1samp(numbers, against)
+    low, high = found.confidence_interval(LEVEL)
+    return Interval(float(numbers.mean()), float(low), float(high), float(found.pvalue))
 
 
-def paired_bootstrap(a: Sequence[float], b: Sequence[float]) -> Interval:
-    """Mean of a − b over seeds, where a[i] and b[i] share seed i, with interval and p-value."""
-    if len(a) != len(b) or not len(a):
-        raise ValueError(f"Paired samples must have one length above 0, not {len(a)} and {len(b)}.")
-    gaps = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
-    if not np.isfinite(gaps).all():
-        raise ValueError("Paired samples must be finite.")
-    random = np.random.RandomState(0)
-    means = gaps[random.randint(0, len(gaps), (RESAMPLES, len(gaps)))].mean(axis=1)
-    tail = min((means <= 0).sum(), (means >= 0).sum())
-    return replace(bootstrap(gaps), p_value=float(min(1.0, 2 * (tail + 1) / (RESAMPLES + 1))))
+def paired(a: Sequence[float], b: Sequence[float]) -> Interval:
+    """Mean of a − b, where a[i] and b[i] share a seed, with interval and p-value.
+
+    Raises ValueError when the lengths differ or a value is not finite.
+    """
+    if len(a) != len(b):
+        raise ValueError(f"Paired samples must have one length, not {len(a)} and {len(b)}.")
+    return over_seeds(np.asarray(a, dtype=float) - np.asarray(b, dtype=float))
+
+
+def lowest(intervals: Sequence[Interval]) -> Interval:
+    """The interval that reaches lowest: what lies above 0 in it does so in all of them.
+
+    Without any, one that carries nothing.
+    """
+    return min(intervals, key=lambda interval: interval.low, default=over_seeds([]))
 
 
 def holm(p_values: Sequence[float]) -> np.ndarray:

@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 from pathlib import Path
 from typing import Any
 
+from harness.claims import Verdict
 from harness.results import Result, Runs
 from harness.sweep import grid, sweep
 
@@ -23,6 +24,7 @@ class Study:
     device: handed to the functions that have such a parameter.
     missing: {data set: why it cannot be had}; runs on these are looked up, never computed.
     title: what a data set is called.  ledger: folder of the claims that the chapter judges.
+    stand_ins: {title of a data set: that of the one in whose place it is run}.
     """
 
     def __init__(
@@ -36,10 +38,12 @@ class Study:
         missing: Mapping[str, str] | None = None,
         title: Callable[[str], str] = str,
         ledger: str | Path = "claims",
+        stand_ins: Mapping[str, str] | None = None,
     ) -> None:
         self.folder, self.compute = Path(results), compute
         self.executor, self.threads, self.device = executor, threads, device
         self.missing, self.title, self.ledger = dict(missing or {}), title, Path(ledger)
+        self.stand_ins = dict(stand_ins or {})
         self.results: list[Result] = []  # of every question so far
 
     def __call__(
@@ -91,3 +95,9 @@ class Study:
                     seen.add(result.path)
                     self.results.append(result)
         return answered
+
+    def stood_in(self, verdicts: Sequence[Verdict]) -> str:
+        """A sentence on the data sets that were run in place of others; nothing without any."""
+        parts = " ".join(part for verdict in verdicts for part in verdict.parts)
+        told = [f"{own} in place of {of}" for own, of in self.stand_ins.items() if own in parts]
+        return f" Run here: {', '.join(told)}." if told else ""

@@ -25,6 +25,9 @@ seeds = [10]  # initial weights, draw of images and start of the attack
 scaled_epochs = 300  # of training with loss-scaled steps
 constant_epochs = 500  # of training with constant steps, the paper's protocol
 sizes = [10, 20]  # training-set sizes, for the question how many images fit
+size_seeds = [10]
+budget_seeds = [10]  # networks that the paper's attack is given its code's budget on
+budget = 100  # iterations of it; the paper has 100,000, its code 50,000
 circle_seeds = [10]
 circle_epochs = 1000
 circle_iterations = 100
@@ -61,7 +64,13 @@ ours = [method for method in runs.ATTACKS if method != "released"]
 attacked = study(runs.attack, [scaled, constant], method=ours, **images)
 attacked += study(runs.attack, [constant], method="released", **images)
 control = study(runs.attack, [scaled], method="unmixed", control=True, **images)
-sized = study(runs.attack, [scaled], method="unmixed", **{**images, "n": sizes})
+sized = study(
+    runs.attack, [scaled], method="unmixed", dataset=datasets, n=sizes, seed=size_seeds
+)
+spent = study(
+    runs.budget, dataset=datasets, n=n, seed=budget_seeds, epochs=constant_epochs,
+    iterations=budget, **task,
+)  # fmt: skip
 circles = study(
     runs.circle, seed=circle_seeds, epochs=circle_epochs, iterations=circle_iterations
 )
@@ -72,23 +81,15 @@ circles = study(
 
 # %% tags=["setup"]
 same = attacked.where(protocol="constant")
-released, rows, unmixed = (
-    same.where(method=method) for method in ("released", "first-layer", "unmixed")
+released, eliminated, unmixed = (
+    same.where(method=method) for method in ("released", "eliminated", "unmixed")
 )
-last = reading.last(same)
-title, held_out = reading.titles(last), reading.held_out_images(attacked)
+unmixed_scaled = attacked.where(method="unmixed", protocol="loss-scaled")
+held_out = reading.held_out_images(attacked)
 number = reading.mean
 
 # %% tags=["remove-input"]
-page.answer(
-    f"""
-    Partly, and without solving anything. Of {n} {title} images the first layer alone, *unmixed*,
-    gives back **{number(last.where(method="unmixed"), "hits")}** more closely than 99 % of
-    {held_out} held-out images are matched; {0.01 * n:.1f} would be chance. On the same networks the
-    paper's attack, given {runs.RELEASED_ITERATIONS:,} of its 100,000 iterations, gives back
-    {number(last.where(method="released"), "hits")}.
-    """
-)
+page.answer(reading.answer(same, spent, held_out))
 
 # %% tags=["remove-input"]
 page.show(
@@ -96,19 +97,18 @@ page.show(
     alt="For each data set a row of small images read off the weights, above the training images "
     "that they belong to.",
     caption="What the first layer gives back, one draw of images a data set: the eight pairs with "
-    "the highest SSIM. Chosen with the training images in view, as were the sign, the contrast and "
-    "the vote among near-identical candidates. Numbers: correlation of the best candidate.",
+    "the highest SSIM. Chosen with the training images in view, as were the sign and the contrast "
+    "of each. Numbers: correlation of the best candidate.",
     name="fig-pairs",
 )
 
 # %% [markdown]
-# Every score is held against images that were never trained on ({numref}`fig-calibration`), every
-# setting was fixed on other draws of images. Three things limit the answer: the first layer must be
-# fully connected and start small; few images come back once there are more of them
-# ({numref}`fig-capacity`); and mixtures of training images also score above chance. One such
-# mixture, the layer's rows as they are, is in the table; others are not yet subtracted. A fresh
-# clone shows these pages on 8 × 8 digits, which are too small to be unmixed; the published ones show
-# MNIST and CIFAR-10 (JPEG). Seven minutes to read.
+# Every score is held against three *nulls*: held-out images, random mixtures of the space that the
+# attack searches, and the first layer's rows as they are ({numref}`fig-found`). Settings were fixed
+# on other draws of images. What limits the answer: the first layer must be fully connected and start
+# small; fifty images, where the paper has 500; and {numref}`fig-capacity`. A fresh clone shows these
+# pages on 8 × 8 digits, too small to be unmixed; the published ones show MNIST, CIFAR-10 (JPEG) and
+# *coloured digits*, which this book blends from the two. Eight minutes to read.
 #
 # ## What a trained network must satisfy
 #
@@ -229,9 +229,11 @@ page.say(reading.progress(trained))
 # with $m = 2n$ candidates, half of each label, and descends on it with momentum. The derivative of
 # the ReLU in $\nabla\Phi$ is a step and would pass no gradient on; it is replaced by a sigmoid of
 # slope $\alpha$. Four settings remain, which the paper finds by a hundred runs ranked *against the
-# training set*. We take the published ones, in **one run of 2,000 iterations, where the paper has
-# 100,000 and its code 50,000**, in float32 where the code has float64, on networks trained with the
-# paper's constant steps. What it finds here is therefore a floor for it and no verdict on it.
+# training set*. We take the published ones, in single runs, in float32 where the code has float64,
+# on networks trained with the paper's constant steps: **2,000 iterations** on every network, and on
+# one network of each data set the budget of the paper's code, **50,000** ({numref}`fig-budget`; the
+# text of the paper has 100,000). MNIST has the settings published for it, colour images those of
+# CIFAR-10.
 #
 # For fixed candidates the multipliers are a convex problem on the Gram matrix {eq}`eq-gram`, so they
 # need not be descended on: a few projected steps keep them at their optimum while the candidates
@@ -258,6 +260,20 @@ page.say(
     prior many solutions fit.
     """
 )
+
+# %%
+page.show(
+    figures.budget(spent),
+    alt="Two rows of panels, a column a data set, over iterations on a logarithmic axis: the share "
+    "of training images found and close, and the unexplained share of the weights.",
+    caption="The paper's attack along its iterations, one network a data set: training images found, "
+    "and close (dotted), beside what the strongest null finds (dashed); below, the stationarity "
+    "term. Note that mixtures of the training images count as found, too.",
+    name="fig-budget",
+)
+
+# %% tags=["remove-input"]
+page.say(reading.budget(spent))
 
 # %% [markdown]
 # ## What the first layer spans
@@ -298,35 +314,60 @@ candidates = rowspace.unmix(layers[0][0], (1, 8, 8), seed=0)
 # The paper counts training images with SSIM above 0.4 to their nearest candidate. Nothing in this
 # number knows what chance would give: a pool of a thousand photographs matches *something* in many
 # photographs. So the same pool is matched, in the same way, against **held-out** images of the same
-# classes, and a training image counts as *found* when it is matched better than 99 % of those.
+# classes, and a training image counts as *found* when it is matched better than 99 % of those
+# ({numref}`fig-calibration` in the appendix).
+#
+# That is not enough. Vectors drawn at random in the span of the training images correlate with these
+# images more than with any others, and nobody has reconstructed anything. So each attack is held
+# against two more nulls on the same network: as many **random mixtures** of the row space, and the
+# **rows** of the first layer. And besides images found, images *close* are counted: those to which a
+# candidate is nearest with a correlation above 0.7, where a pair looks alike.
 
 # %%
 page.show(
-    figures.calibration(same.where(method=["released", "first-layer", "unmixed"])),
-    alt="Histograms of the best correlation of training and of held-out images, a row a data set, a "
-    "column an attack, with the number of training images found in each panel.",
-    caption=f"Best correlation of each image with any candidate, {n} training images, three attacks "
-    "on the same networks, all seeds. Dashed: the 99 % quantile of held-out images.",
-    name="fig-calibration",
+    figures.found(same, finding=reading.finding(same)),
+    alt="One panel a data set, one row an attack: dots for the training images that come back close, "
+    "hollow diamonds for what the strongest of three nulls reaches.",
+    caption=f"Training images, of {n}, that come back close, and what the strongest null reaches on "
+    "the same network, at the same number of candidates (the rows: all of them). Attacks of five "
+    "kinds on the same constant-step networks; faint marks are seeds, full ones means with 95 % "
+    "intervals. The paper's attack: 2,000 iterations.",
+    name="fig-found",
 )
-
-# %% [markdown]
-# Three bars are to be passed: the layer's rows as they are, which are mixtures of the same images;
-# the same attack on networks that saw other images; and chance.
 
 # %%
-page.say(reading.against_mixtures(same, n))
-page.say(
-    "Unmixing passes that bar: on every data set, on the same networks, it finds more than the "
-    f"rows as they are. On {title} its median correlation is "
-    f"{number(last.where(method='unmixed'), 'median_ncc', '.2f')}.",
-    given=reading.difference(unmixed, rows, "hits"),
-)
+page.say(reading.against_nulls({
+    "Unmixing": unmixed,
+    "The search with multipliers eliminated": eliminated,
+    "The paper's attack after 2,000 iterations": released,
+}))  # fmt: skip
 page.say(
     "Candidates from networks that were trained on *other* images find "
     f"{number(control, 'hits')} of {n} (AUROC {number(control, 'auroc', '.2f')}, {len(control)} "
     f"runs); chance is {0.01 * n:.1f}."
 )
+
+# %% [markdown]
+# ## Could anyone tell which?
+#
+# The count above is made with the training images in hand. An adversary has none. But unmixing can
+# be started again: a direction that is really there comes back, an invented one need not. So each
+# candidate is ranked by its *agreement*, the mean correlation with its best partner in three other
+# starts; of candidates that are alike, one is kept.
+
+# %%
+page.show(
+    figures.trust(unmixed_scaled, finding=reading.trust_finding(unmixed_scaled)),
+    alt="Scatter plots, a panel a data set: agreement of a candidate with other starts against its "
+    "correlation with the nearest training image and with the nearest of the held-out images.",
+    caption="Every candidate of the unmixed first layer (loss-scaled networks, all seeds): how alike "
+    "it comes back from other starts, which anyone can compute, against the nearest training image "
+    f"and the nearest of {held_out} held-out images, which nobody but us can.",
+    name="fig-trust",
+)
+
+# %% tags=["remove-input"]
+page.answer(reading.who_could_tell(unmixed_scaled), name="who-could-tell")
 
 # %% [markdown]
 # ## How many images fit?
@@ -338,8 +379,8 @@ page.say(
 page.show(
     figures.capacity(sized),
     alt="Share of training images found against the number of training images, a panel a data set.",
-    caption="More images, fewer found: unmixing the first layer of networks trained with loss-scaled "
-    "steps. Dots are seeds, the line their mean.",
+    caption="Share of training images found against their number: unmixing the first layer of "
+    "networks trained with loss-scaled steps. Dots are seeds, the line their mean.",
     name="fig-capacity",
 )
 
@@ -347,56 +388,78 @@ page.show(
 # Unmixing also brings a prior: it assumes that the inputs are natural images, while the paper's
 # attack assumes only the range of a pixel. Momentum and mini-batches keep to the span
 # {eq}`eq-span`; step sizes that adapt to each weight leave it. Neither was tried here. Whether
-# samples on the margin come back best, how all five attacks compare and what they show is in the
-# appendix ({numref}`fig-found`, {numref}`tab-attacks`, {numref}`fig-margin`).
+# samples on the margin come back best, how all five attacks compare on both kinds of network and
+# what they show is in the appendix ({numref}`tab-attacks`, {numref}`fig-margin`).
 #
 # ## Verdicts
 #
-# Thresholds were written before the runs, but what was run is smaller than the paper, and some rows
-# are narrower than their claim. H01 and H02: loss-scaled networks only. H05 to H09: our
-# initialisation; H06 and H07 judge our attack, not the paper's. H17 to H19: fifty images where the
-# paper has 500, 2,000 iterations, and a null of held-out images, which mixtures of training images
-# also beat. B01 is this book's own claim.
+# Thresholds were written before the runs. What was run is smaller than the paper, so most entries
+# are variants that are *not counted* as the paper's rows: fifty images where the paper has 500, one
+# run where it has a hundred, loss-scaled steps, or our attack instead of the paper's. The first
+# verdicts on its attack (H17-n50, H18-n50) rested on held-out images alone; the ones beside them ask
+# for more than mixtures of the training images reach. In the plane, H08 and H09 rest on our choice of
+# the initialisation. B01 and B02 are this book's own.
 
 # %%
-page.verdicts(study, evidence, trained=trained, attacked=attacked, circles=circles)
+page.verdicts(
+    study, evidence, trained=trained, attacked=attacked, spent=spent, circles=circles
+)
 
 # %% [markdown] tags=["appendix"]
 # ## All attacks
 #
-# Besides the three of the chapter: the search of {eq}`eq-attack` with multipliers eliminated, inside
-# the row space, from noise; and the same started at the unmixed candidates. {numref}`fig-found`
-# shows the share of training images that each finds, on networks of both protocols.
+# Five attacks: the paper's; the search of {eq}`eq-attack` with multipliers eliminated, inside the row
+# space, from noise; the first layer's rows as they are; the same unmixed; and the search started at
+# the unmixed candidates. {numref}`fig-found-scaled` shows networks trained with loss-scaled steps.
 
 # %% tags=["appendix"]
 page.show(
-    figures.found(attacked),
-    alt="One row an attack, one panel a data set; dots show the share of training images found.",
-    caption=f"Share of {n} training images matched better than 99 % of held-out images; a mark a "
-    "seed. The paper's attack was run on constant-step networks only.",
-    name="fig-found",
+    figures.found(attacked.where(protocol="loss-scaled")),
+    alt="One row an attack, one panel a data set: close training images and the strongest null.",
+    caption=f"As {{numref}}`fig-found`, of {n}, on networks trained with loss-scaled steps. The "
+    "paper's attack was run on constant-step networks only.",
+    name="fig-found-scaled",
 )
 
 # %% [markdown] tags=["appendix"]
-# *Close* counts training images with a correlation above 0.7, *excess* those that a candidate
-# singles out among training and held-out images together, less such held-out ones. *SSIM > 0.4* is
-# the paper's count; on MNIST it misses pairs that look alike, because a candidate of unknown scale
-# plus the mean image does not have a digit's flat background.
+# How the images of a pool are matched, before any null but the held-out images:
+
+# %% tags=["appendix"]
+page.show(
+    figures.calibration(same.where(method=["released", "first-layer", "unmixed"])),
+    alt="Histograms of the best correlation of training and of held-out images, a row a data set, a "
+    "column an attack, with the number of training images found in each panel.",
+    caption=f"Best correlation of each image with any candidate, {n} training images, three attacks "
+    "on the same networks, all seeds. Dashed: the 99 % quantile of held-out images.",
+    name="fig-calibration",
+)
+
+# %% [markdown] tags=["appendix"]
+# The table has all scores, each beside what its strongest null reaches. *SSIM* is the paper's count of
+# images above 0.4. It needs candidates at the right scale, which unmixing and rows leave open, so on
+# MNIST it misses pairs that look alike: a digit's flat background is lost. *SSIM, fitted* gives each
+# pair one number of the truth, the scale; *held out* is what the same fit gives held-out images, as a
+# share of {math}`n`. The difference of the two is what counts.
 
 # %% tags=["appendix"]
 page.table(
     reading.scores(attacked),
     caption=f"Attacks on networks trained on {n} images, mean over seeds, by data set and protocol.",
     name="tab-attacks",
-    formats=dict.fromkeys(["found", "excess", "close", "SSIM > 0.4", "seconds"], ".1f"),
+    formats={
+        name: ".1f"
+        for name in ("found", "null, found", "close", "null, close", "SSIM", "SSIM, fitted",
+                     "held out", "seconds")
+    },
 )
 
 # %% [markdown] tags=["appendix"]
 # ## What comes back
 #
 # The twelve pairs with the highest SSIM, sorted by it, of one draw of images a data set: matched,
-# voted and sorted as in the paper's B.3, so with the training images in view. First the unmixed
-# first layer, on networks trained with loss-scaled steps.
+# voted and sorted as in the paper's B.3, so with the training images in view; where an attack leaves
+# the scale open, the best candidate is fitted instead. First the unmixed first layer, on networks
+# trained with loss-scaled steps.
 
 # %% tags=["appendix"]
 page.show(

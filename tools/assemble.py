@@ -31,6 +31,7 @@ from percent import (
     read_notebook,
     read_profile,
 )
+from take_over import take_over
 
 APPENDIX = "-appendix"
 MADE = "How this page was made"
@@ -405,6 +406,30 @@ def gallery_card(name: str, alt: str, picture: Path) -> str:
     return f":::{{grid-item-card}}\n{options}\n\n{{numref}}`{name}`\n:::"
 
 
+def filled_pages(root: Path, notebooks: dict[str, NotebookNode]) -> dict[str, str]:
+    """File name -> text of the pages of book/ that take something over from chapters."""
+    chapters = [source.stem for source in list_notebooks(root / "notebooks")]
+    pictures = {
+        cell.metadata["mystnb"]["figure"]["name"]: output
+        for notebook in notebooks.values()
+        for cell in notebook.cells
+        for output in filter(has_image, cell.get("outputs", []))
+    }
+    addresses = {
+        name: f"gallery/{name}.{picture_of(output)[0]}" for name, output in pictures.items()
+    }
+    filled, problems = {}, []
+    for path in sorted((root / "book").glob("*.md")):
+        before = path.read_text(encoding="utf-8")
+        after, wrong = take_over(before, notebooks, chapters, addresses, APPENDIX)
+        problems += [f"book/{path.name}: {problem}" for problem in wrong]
+        if after != before:
+            filled[path.name] = after
+    if problems:
+        raise SiteError("\n".join(problems))
+    return filled
+
+
 def write_picture(output: NotebookNode, path: Path) -> Path:
     suffix, content = picture_of(output)
     target = path.with_suffix(f".{suffix}")
@@ -430,7 +455,10 @@ def assemble(
     notebooks = load_executed(root, executed, profile, only=only)
     notes = [note for stem, notebook in notebooks.items() for note in prepare_page(notebook, stem)]
     pages = {stem: arrange(notebook, stem) for stem, notebook in notebooks.items()}
+    prose_pages = filled_pages(root, notebooks)
     shutil.copytree(root / "book", target / "book", ignore=shutil.ignore_patterns("_static"))
+    for name, text in prose_pages.items():
+        (target / "book" / name).write_text(text, encoding="utf-8")
     shutil.copytree(root / "book" / "_static", target / "_static")
     shutil.copy(root / "_config.yml", target)
     write_toc(root, [stem for stem, page in pages.items() if page.appendix], target)

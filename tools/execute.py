@@ -6,7 +6,8 @@
 
 A value is YAML 1.2: `true`, `[1, 2]`, `0.5`, `1e-3`; `yes` is text, and a number with a leading
 zero such as 010 is refused, because YAML versions disagree on it. Everything is checked before
-anything runs. Exit status: 0 all ran, 1 a notebook failed, 2 the request was wrong, 128 + n
+anything runs. A notebook whose header says `execute: after_others` is executed when all others of
+the call have ended, also when one failed, and may lack a parameter that these have. Exit status: 0 all ran, 1 a notebook failed, 2 the request was wrong, 128 + n
 ended by signal n.
 """
 
@@ -22,6 +23,7 @@ import subprocess
 import sys
 import time
 from collections import deque
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from selectors import EVENT_READ
@@ -38,6 +40,7 @@ from percent import (
     cell_tags,
     checked_overrides,
     default_parameters,
+    list_notebooks,
     parse_yaml,
     read_notebook,
     read_profile,
@@ -45,7 +48,10 @@ from percent import (
 
 ROOT = Path(__file__).resolve().parent.parent
 RECORD = "book"  # the metadata key of an executed notebook's provenance
+WHEN = "execute"  # the key in a notebook's header that says when it is executed; else at any time
+AFTER_OTHERS = "after_others"  # it reads what the other notebooks of the call leave behind
 PUBLISHED, OWN_RESULTS = "results", "_build/results/own"
+VERDICTS = "_build/verdicts"  # where `harness.records` keeps what chapters found
 SAME_RUNS = {"compute", "executor", "threads", "device", "results"}  # do not change what is run
 
 # Runs as the last cell and is taken out again: only the kernel knows what the notebook used.
@@ -70,6 +76,7 @@ class Job(NamedTuple):
     defaults: dict[str, Any]
     overrides: dict[str, Any]
     given: dict[str, Any]
+    after_others: bool = False
 
 
 class Running(NamedTuple):
@@ -197,9 +204,28 @@ def plan(source: Path, profile: str, given: dict[str, Any]) -> Job:
     defaults = default_parameters(notebook, source.name)
     from_profile = read_profile(source, profile)
     overrides = checked_overrides(defaults, from_profile, f"{source.name}, profile {profile}")
-    checked = checked_overrides(defaults, given, source.name)
-    checked = with_own_results({**defaults, **overrides, **checked}, checked)
-    return Job(source, notebook, defaults, {**overrides, **checked}, checked)
+    last = is_after_others(notebook, source.name)
+    known = {key: given[key] for key in given if key in defaults or not last}
+    checked = given | checked_overrides(defaults, known, source.name)
+    routed = with_own_results({**defaults, **overrides, **checked}, checked)
+    checked = {key: routed[key] for key in routed if key in defaults}
+    return Job(source, notebook, defaults, {**overrides, **checked}, checked, last)
+
+
+def is_after_others(notebook: NotebookNode, name: str) -> bool:
+    """Whether a notebook waits for all others of the call; `NotebookError` for another word."""
+    when = notebook.metadata.get(WHEN)
+    if when not in (None, AFTER_OTHERS):
+        raise NotebookError(f"{name}: `{WHEN}: {when}` in its header; only {AFTER_OTHERS} is known")
+    return when is not None
+
+
+def require_known(jobs: list[Job], given: dict[str, Any]) -> None:
+    """`NotebookError` for a parameter that no notebook of the call has."""
+    for key in given:
+        if not any(key in job.defaults for job in jobs):
+            names = ", ".join(job.source.name for job in jobs)
+            raise NotebookError(f"{names}: unknown parameter `{key}`")
 
 
 def count_cells(job: Job) -> int:
@@ -301,6 +327,21 @@ def provenance(job: Job, profile: str, seen: dict[str, Any], seconds: float) -> 
     }
 
 
+def forget_verdicts(jobs: list[Job]) -> None:
+    """Remove what earlier executions of these notebooks recorded on the same results.
+
+    So a claim that a chapter no longer judges, or cannot judge as it fails, has no verdict of
+    before. What a notebook recorded that is gone, or has another name now, is removed, too.
+    """
+    for job in jobs:
+        results = Path(str({**job.defaults, **job.overrides}.get("results")))
+        others = {path.stem for path in list_notebooks(job.source.parent)} - {job.source.stem}
+        for path in (ROOT / VERDICTS / results.name).glob("*.json"):
+            with suppress(OSError, ValueError, AttributeError):  # gone, or no record at all
+                if json.loads(path.read_text(encoding="utf-8")).get("source") not in others:
+                    path.unlink()
+
+
 def start(job: Job, slot: int, scratch: Path, timeout: int | None) -> Running:
     """Start a notebook in `scratch`; its bar is the one at `slot`."""
     source = scratch / f"{job.source.stem}.source.ipynb"
@@ -367,19 +408,32 @@ def say(text: str, *, error: bool = False) -> None:
     stream.flush()
 
 
+def may_start(waiting: Sequence[Job], running: Sequence[Running]) -> bool:
+    """Whether the next notebook need not wait for one that runs."""
+    if not waiting:
+        return False
+    return not waiting[0].after_others or all(run.job.after_others for run in running)
+
+
 def execute_all(
     jobs: list[Job], profile: str, scratch: Path, timeout: int | None, at_once: int
 ) -> tuple[list[Path], list[str]]:
     """(finished notebooks, failures); a failure does not stop the others."""
     finished: list[Path] = []
     failures: list[str] = []
-    waiting, running = deque(jobs), []
+    waiting, running = deque(sorted(jobs, key=lambda job: job.after_others)), []
     with selectors.DefaultSelector() as selector:
         try:
             while waiting or running:
                 # kernels look for free ports by themselves, so one starts after the other
                 all_started = all(run.process.started for run in running)
-                if waiting and len(running) < at_once and all_started:
+                if len(running) < at_once and all_started and may_start(waiting, running):
+                    if waiting[0].after_others and failures:
+                        say(
+                            f"{waiting[0].source.stem}: executed without what failed before it: "
+                            f"{', '.join(failure.partition('.py')[0] for failure in failures)}",
+                            error=True,
+                        )
                     slot = min({*range(at_once)} - {run.slot for run in running})
                     running.append(start(waiting.popleft(), slot, scratch, timeout))
                     selector.register(running[-1].process.events, EVENT_READ, running[-1])
@@ -448,6 +502,7 @@ def keep_aside(scratch: Path, output: Path) -> Path:
 def run_jobs(jobs: list[Job], profile: str, output: Path, timeout: int | None, at_once: int) -> int:
     """Execute, then promote the whole set or nothing; the exit status."""
     scratch = new_scratch(output)
+    forget_verdicts(jobs)
     try:
         finished, failures = execute_all(jobs, profile, scratch, timeout, at_once)
         if not failures:
@@ -472,6 +527,7 @@ def run(arguments: list[str]) -> int:
     """The exit status; raises `NotebookError` when the request is wrong."""
     options, given = read_arguments(arguments)
     jobs = [plan(source, options.profile, given) for source in options.notebooks]
+    require_known(jobs, given)
     if options.timeout is not None and options.timeout < 1:
         raise NotebookError("--timeout needs at least one second")
     if options.jobs < 1:

@@ -27,7 +27,10 @@ SCALED = re.compile(
     r'<a class="reference internal image-reference" [^>]*>(?P<picture>(?:<img\b[^>]*>)+)\s*</a>'
 )
 CARD_CLASS = "sd-card-img-top"
-CARD = re.compile(rf'<img\b[^>]*\b{CARD_CLASS}\b[^>]*\bsrc="[^"]*/(?P<name>[^"/]+)\.\w+"[^>]*>')
+# outside its own place a picture is known by its file: on a card, or taken over into a prose page
+BY_FILE = re.compile(
+    rf'<img\b[^>]*\b(?:{CARD_CLASS}|taken-over)\b[^>]*\bsrc="[^"]*/(?P<name>[^"/]+)\.\w+"[^>]*>'
+)
 LIVE_CELLS = re.compile(
     r'<script type="text/x-thebe-config">.*?</script>|<script>kernelName = .*?</script>', re.DOTALL
 )
@@ -91,10 +94,10 @@ def add_dark(body: str, dark: dict[str, str]) -> str:
         address = dark.get(figure["name"])
         return PICTURE.sub(lambda found: both(found[0], address), figure[0], count=1)
 
-    def in_card(picture: re.Match) -> str:
+    def by_file(picture: re.Match) -> str:
         return both(picture[0], dark.get(picture["name"]))
 
-    return CARD.sub(in_card, FIGURE.sub(in_figure, body))
+    return BY_FILE.sub(by_file, FIGURE.sub(in_figure, body))
 
 
 def both(picture: str, address: str | None) -> str:

@@ -1,18 +1,34 @@
 """Figures of chapter 2: runs in, matplotlib figure out."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from chapters.architecture_comparison.design import KNOW_NO_PLACES, MATCHED, VARIANTS
-from chapters.architecture_comparison.reading import PAPERS_ORDER, per_seed
-from chapters.shortcut_injection.reading import converged
+from chapters.architecture_comparison.reading import (
+    AGAINST_CONTROLS,
+    OFF,
+    ON,
+    PAPERS_ORDER,
+    Tables,
+    above_next,
+    per_seed,
+    three_ways,
+)
+from chapters.shortcut_injection.reading import clear, converged
 from harness import figures
 from harness.figures import key, needs_runs, seeds, small_multiples
 from harness.results import Runs
 from harness.style import FAINT, INK, MUTED, PALETTE, WIDTH, style
 
 LEANS, BELIEVES = PALETTE[0], PALETTE[1]
+WAYS = {
+    ON: ("patch on a token", LEANS, "o", 0.25),
+    OFF: ("between tokens", PALETTE[2], "s", 0.0),
+    AGAINST_CONTROLS: ("lost against controls", INK, "D", -0.25),
+}
 
 
 @needs_runs
@@ -36,6 +52,42 @@ def overview(fooled: Runs) -> Figure:
         axes[0].set_yticks(list(heights.values()), list(heights), fontsize=10)
         key(fig, {name: (colour, marker) for name, _, colour, marker, _ in measures})
     return fig
+
+
+@needs_runs
+def order(fooled: Runs, shifted: Runs, control: Runs) -> Figure:
+    """Three ways to ask how much a network relies on its patch, by architecture and data set."""
+    ways = three_ways(fooled, shifted, control)
+    heights = dict(zip(PAPERS_ORDER, (2.0, 1.0, 0.0)))
+    with style():
+        fig, axes = small_multiples(list(ways[ON]), height=2.75)
+        for ax, title in zip(axes, ways[ON]):
+            for way, (_, colour, marker, shift) in WAYS.items():
+                if title not in ways[way]:
+                    continue
+                for a, y in heights.items():
+                    values = ways[way][title][a].dropna().tolist()
+                    seeds(ax, y + shift, values, colour, marker)
+            for y in (0.5, 1.5):
+                ax.axhline(y, color=FAINT, lw=0.8)
+            ax.set(xlim=(-0.05, 1.03), ylim=(-0.55, 2.55))
+            ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+        axes[0].set_yticks(list(heights.values()), list(heights), fontsize=10)
+        marks = {name: (colour, marker) for name, colour, marker, _ in WAYS.values()}
+        key(fig, marks, finding=_leads(ways))
+    return fig
+
+
+def _leads(ways: dict[str, Tables]) -> str:
+    """On how many data sets five seeds say that the ViT comes first; nothing if on none."""
+    first = {
+        way: [clear(above_next(table, "ViT").tolist()) for table in tables.values()]
+        for way, tables in ways.items()
+    }
+    if not any(map(any, first.values())):
+        return ""
+    on, off, lost = (f"{sum(own)} of {len(own)}" for own in first.values())
+    return f"ViT first on {on} data sets; between tokens {off}; by loss {lost}"
 
 
 @needs_runs
@@ -96,7 +148,9 @@ def apart(fooled: Runs, matched: Runs, ablated: Runs) -> Figure:
                 seeds(ax, y, values, BELIEVES if name in KNOW_NO_PLACES else colour)
             ax.set_xlim(-0.03, 1.03)
             ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-            for y in heights[:-1][[a.split()[0] != b.split()[0] for a, b in zip(names, names[1:])]]:
+            for y in heights[:-1][
+                [a.split()[0] != b.split()[0] for a, b in itertools.pairwise(names)]
+            ]:
                 ax.axhline(y - 0.5, color=FAINT, lw=0.8)
         axes[0].set_yticks(heights, [shown[name] for name in names], fontsize=9)
         fig.supxlabel("Accuracy Difference", fontsize=11)

@@ -3,26 +3,37 @@
 import math
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
-from chapters.architecture_comparison.design import (
-    ARCHITECTURES,
-    KNOW_NO_PLACES,
-    MATCHED,
-    VARIANTS,
-)
+from chapters.architecture_comparison.design import ARCHITECTURES, MATCHED, VARIANTS
 from chapters.shortcut_injection.reading import (
+    clear,
     converged,
     difference_at_epoch,
     difference_at_loss,
     epochs_to_loss,
+    of_the_four,
 )
 from harness.results import Runs
-from harness.statistics import Interval, paired_bootstrap
+from harness.statistics import over_seeds
 
 PAPERS_ORDER = ("ViT", "MLP", "CNN")
-PACED = ("at equal epochs", "at equal loss", "loss at equal epochs", "epochs to converge")
+ON, OFF, AGAINST_CONTROLS = "on the tokens", "between tokens", "against controls"
+TRENDS = {  # a measure of a run, and what its rank correlation with the learning rate is called
+    "at equal epochs": "rho_epochs",
+    "at equal loss": "rho_loss",
+    "at equal test loss": "rho_test_loss",
+    "loss at equal epochs": "rho_loss_difference",
+    "epochs to converge": "rho_convergence",
+    "epochs to converge, all given the same": "rho_equal_convergence",
+}
+
+Tables = dict[str, pd.DataFrame]  # {title of a data set: one row a seed, one column a network}
+
+
+# --- by architecture ----------------------------------------------------------------------------
 
 
 def per_seed(runs: Runs, measure: str, dataset: str, architecture: str) -> pd.Series:
@@ -32,48 +43,93 @@ def per_seed(runs: Runs, measure: str, dataset: str, architecture: str) -> pd.Se
     return found.sort_index()
 
 
-def gap(runs: Runs, measure: str, dataset: str, upper: str, lower: str) -> list[float]:
+def by_dataset(
+    runs: Runs, measure: str = "accuracy_difference", names: Mapping[str, str] | None = None
+) -> Tables:
+    """A measure of the three architectures by seed, on each data set.
+
+    names: what takes an architecture's place.
+    """
+    return {
+        runs.title(dataset): pd.DataFrame(
+            {a: per_seed(runs, measure, dataset, (names or {}).get(a, a)) for a in ARCHITECTURES}
+        )
+        for dataset in converged(runs).of("dataset")
+    }
+
+
+def degradation(control: Runs, fooled: Runs) -> Tables:
+    """Clean accuracy lost against the same network, data and seed without patches."""
+    without, with_patches = (by_dataset(r, "accuracy_clean") for r in (control, fooled))
+    return {
+        title: without[title] - with_patches[title] for title in with_patches if title in without
+    }
+
+
+def three_ways(fooled: Runs, shifted: Runs, control: Runs) -> dict[str, Tables]:
+    """Three ways to ask which architecture relies most, each by data set.
+
+    Accuracy Difference with patches on the ViT's tokens and between them, and clean accuracy lost
+    against controls.
+    """
+    return {
+        ON: by_dataset(fooled),
+        OFF: by_dataset(shifted),
+        AGAINST_CONTROLS: degradation(control, fooled),
+    }
+
+
+def gap(table: pd.DataFrame, upper: str, lower: str) -> list[float]:
     """upper − lower on the seeds that both have."""
-    difference = per_seed(runs, measure, dataset, upper) - per_seed(runs, measure, dataset, lower)
-    return difference.dropna().tolist()
+    return (table[upper] - table[lower]).dropna().tolist()
 
 
-def by_architecture(
-    runs: Runs, measure: str, dataset: str, names: Mapping[str, str] | None = None
-) -> pd.DataFrame:
-    """One row a seed, one column an architecture; names: what takes an architecture's place."""
-    columns = {a: per_seed(runs, measure, dataset, (names or {}).get(a, a)) for a in ARCHITECTURES}
-    return pd.DataFrame(columns).dropna()
+def above_next(table: pd.DataFrame, name: str) -> pd.Series:
+    """One architecture − the larger of the other two, on the seeds that all have."""
+    whole = table.dropna()
+    return whole[name] - whole.drop(columns=name).max(axis=1)
 
 
-def ranked(runs: Runs, measure: str, dataset: str) -> list[str]:
-    """Architectures from the largest mean to the smallest."""
-    means = by_architecture(runs, measure, dataset).mean()
-    return means.sort_values(ascending=False, kind="stable").index.tolist()
+def below_next(table: pd.DataFrame, name: str) -> pd.Series:
+    """The smaller of the other two − one architecture, on the seeds that all have."""
+    whole = table.dropna()
+    return whole.drop(columns=name).min(axis=1) - whole[name]
+
+
+def order(table: pd.DataFrame) -> str:
+    """The architectures by their means: `>` where five seeds carry it, else `≈`."""
+    means = table.dropna().mean().dropna().sort_values(ascending=False, kind="stable")
+    if means.empty:
+        return "not run"
+    text = means.index[0]
+    for upper, lower in zip(means.index, means.index[1:]):
+        text += f" {'>' if clear(gap(table, upper, lower)) else '≈'} {lower}"
+    return text
 
 
 def gaps(fooled: Runs, measures: Mapping[str, str]) -> pd.DataFrame:
     """Differences between architectures, paired by seed; measures: {name shown: scalar}.
 
-    One row a data set, measure and pair, with the interval as `gap`.
+    One row a data set, measure and pair.
     """
     rows = [
         {
-            "data set": fooled.title(dataset),
+            "data set": title,
             "measure": shown,
             "pair": f"{upper} − {lower}",
-            "gap": _over_zero(values),
+            "gap": over_seeds(values),
         }
-        for dataset in fooled.of("dataset")
         for shown, measure in measures.items()
+        for title, table in by_dataset(fooled, measure).items()
         for upper, lower in (("ViT", "MLP"), ("ViT", "CNN"), ("MLP", "CNN"))
-        if (values := gap(fooled, measure, dataset, upper, lower))
+        if (values := gap(table, upper, lower))
     ]
-    return pd.DataFrame(rows, columns=["data set", "measure", "pair", "gap"])
+    found = pd.DataFrame(rows, columns=["data set", "measure", "pair", "gap"])
+    return found.sort_values("data set", kind="stable", key=_as_they_come)
 
 
-def _over_zero(values: Sequence[float]) -> Interval:
-    return paired_bootstrap(values, [0.0] * len(values))
+def _as_they_come(names: pd.Series) -> pd.Series:
+    return names.map({name: i for i, name in enumerate(names.unique())})
 
 
 def accuracies(fooled: Runs, control: Runs) -> pd.DataFrame:
@@ -122,45 +178,91 @@ def networks(fooled: Runs, control: Runs) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+# --- do the data sets agree? --------------------------------------------------------------------
+
+
+def agreement(tables: Tables) -> pd.DataFrame:
+    """Kendall's W over data sets, and how many show the paper's order, by seed.
+
+    Of the seeds that all data sets have; empty for fewer than two data sets.
+    """
+    whole = {title: table.dropna() for title, table in tables.items() if len(table.dropna())}
+    shared = sorted(set.intersection(*(set(t.index) for t in whole.values()))) if whole else []
+    rows = [
+        {"seed": seed, **_agree(pd.DataFrame({t: table.loc[seed] for t, table in whole.items()}).T)}
+        for seed in shared
+        if len(whole) > 1
+    ]
+    return pd.DataFrame(rows, columns=["seed", "kendall_w", "datasets_in_order", "datasets"])
+
+
+def agreement_of_means(tables: Tables) -> dict[str, float]:
+    """The same of the means over the seeds of each data set, and the smallest number of seeds."""
+    whole = {title: table.dropna() for title, table in tables.items() if len(table.dropna())}
+    if len(whole) < 2:
+        return {}
+    means = pd.DataFrame({title: table.mean() for title, table in whole.items()}).T
+    return {**_agree(means), "seeds": min(map(len, whole.values()))}
+
+
+def _agree(table: pd.DataFrame) -> dict[str, float]:
+    """table: one row a data set, one column an architecture."""
+    first, second, third = (table[a] for a in PAPERS_ORDER)
+    return {
+        "kendall_w": kendall_w(table.rank(axis=1).to_numpy()),
+        "datasets_in_order": int(((first > second) & (second > third)).sum()),
+        "datasets": len(table),
+    }
+
+
+def kendall_w(ranks: np.ndarray) -> float:
+    """Kendall's W of ranks [data sets, architectures]: 1 is one order everywhere."""
+    m, k = ranks.shape
+    return float(12 * ((ranks.sum(0) - m * (k + 1) / 2) ** 2).sum() / (m**2 * (k**3 - k)))
+
+
 # --- learning rates ---------------------------------------------------------------------------
 
 
 def at_rates(
     paced: Runs, lengths: Mapping[str, int], *, compared_loss: float, converged_loss: float
 ) -> pd.DataFrame:
-    """One row a run: its Accuracy Difference after equal epochs and at equal training loss.
+    """One row a run: its Accuracy Difference after equal epochs and at equal loss.
 
     A loss that was never reached gives NaN, and infinitely many epochs.
     """
     keys = ["dataset", "architecture", "seed", "lr"]
     rows = []
     for result in converged(paced):
-        dataset = result.parameters["dataset"]
+        length = lengths[result.parameters["dataset"]]
+        on_test = epochs_to_loss(result, converged_loss, on="test")
         values = (
-            difference_at_epoch(result, lengths[dataset]),
+            difference_at_epoch(result, length),
             difference_at_loss(result, compared_loss),
-            difference_at_epoch(result, lengths[dataset], "losses"),
+            difference_at_loss(result, compared_loss, on="test"),
+            difference_at_epoch(result, length, "losses"),
             epochs_to_loss(result, converged_loss),
+            on_test if on_test <= length else math.inf,
         )
         which = {key: result.parameters[key] for key in keys}
-        rows.append({**which, "data set": paced.title(dataset), **dict(zip(PACED, values))})
-    return pd.DataFrame(rows, columns=[*keys, "data set", *PACED])
+        title = paced.title(result.parameters["dataset"])
+        rows.append({**which, "data set": title, **dict(zip(TRENDS, values))})
+    return pd.DataFrame(rows, columns=[*keys, "data set", *TRENDS])
 
 
 def trends(measured: pd.DataFrame) -> pd.DataFrame:
     """Spearman correlation of the learning rate with each measure, by cell and seed."""
-    names = dict(zip(PACED, ("rho_epochs", "rho_loss", "rho_loss_difference", "rho_convergence")))
     rows = [
         {
             "cell": f"{a}, {shown}",
             "seed": seed,
-            **{name: _rank_correlation(rows, column) for column, name in names.items()},
+            **{name: _rank_correlation(rows, column) for column, name in TRENDS.items()},
         }
         for (shown, a, seed), rows in measured.groupby(
             ["data set", "architecture", "seed"], sort=False
         )
     ]
-    return pd.DataFrame(rows, columns=["cell", "seed", *names.values()])
+    return pd.DataFrame(rows, columns=["cell", "seed", *TRENDS.values()])
 
 
 def _rank_correlation(rows: pd.DataFrame, column: str) -> float:
@@ -170,6 +272,41 @@ def _rank_correlation(rows: pd.DataFrame, column: str) -> float:
     return float(spearmanr(rows["lr"], rows[column]).statistic)
 
 
+def pooled_trends(measured: pd.DataFrame) -> pd.DataFrame:
+    """The rank correlation over all data sets, with its p-value, by architecture and seed.
+
+    Learning rate and Accuracy Difference are ranked within each data set, so that the level of a
+    data set plays no part.
+    """
+    four = measured[measured["data set"].isin(of_the_four(dict.fromkeys(measured["data set"])))]
+    rows = []
+    for (a, seed), own in four.groupby(["architecture", "seed"], sort=False):
+        found = {"architecture": a, "seed": seed}
+        for column, name in (("at equal epochs", "epochs"), ("at equal loss", "loss")):
+            here = own.dropna(subset=[column])
+            ranks = here.groupby("data set")[["lr", column]].rank(pct=True)
+            if len(here) > 2 and ranks[column].nunique() > 1:
+                test = spearmanr(ranks["lr"], ranks[column])
+                found |= {f"rho_{name}": float(test.statistic), f"p_{name}": float(test.pvalue)}
+        rows.append(found)
+    columns = ["architecture", "seed", "rho_epochs", "rho_loss", "p_epochs", "p_loss"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def trend_table(trends: pd.DataFrame) -> pd.DataFrame:
+    """Mean rank correlation with the learning rate, one row a cell."""
+    shown = {
+        "rho_epochs": "equal epochs",
+        "rho_loss": "equal training loss",
+        "rho_test_loss": "equal test loss",
+        "rho_loss_difference": "Loss Difference",
+        "rho_convergence": "epochs to converge",
+        "rho_equal_convergence": "the same, equal epochs",
+    }
+    means = trends.groupby("cell", sort=False)[list(shown)].mean().reset_index()
+    return means.rename(columns=shown)
+
+
 # --- taking the architectures apart -----------------------------------------------------------
 
 
@@ -177,24 +314,25 @@ def survival(fooled: Runs, matched: Runs, ablated: Runs, shifted: Runs) -> pd.Da
     """One row a change, data set and seed: is Accuracy Difference in the paper's order?"""
     pool = fooled + matched + ablated
     changes = {
-        "equal parameters": (pool, {name.split()[0]: name for name in MATCHED}),
-        **{shown: (pool, {name.split()[0]: name}) for shown, name in VARIANTS.items()},
-        "patches between tokens": (shifted, {}),
+        "equal parameters": by_dataset(pool, names={name.split()[0]: name for name in MATCHED}),
+        **{
+            shown: by_dataset(pool, names={name.split()[0]: name})
+            for shown, name in VARIANTS.items()
+        },
+        "patches between tokens": by_dataset(shifted),
     }
-    rows = []
-    for dataset in fooled.of("dataset"):
-        for shown, (runs, names) in changes.items():
-            values = by_architecture(runs, "accuracy_difference", dataset, names)
-            for seed, row in values.iterrows():
-                ordered = [row[a] for a in PAPERS_ORDER]
-                rows.append(
-                    {
-                        "data set": fooled.title(dataset),
-                        "change": shown,
-                        "seed": seed,
-                        "in order": ordered[0] > ordered[1] > ordered[2],
-                    }
-                )
+    rows = [
+        {
+            "data set": title,
+            "change": shown,
+            "seed": seed,
+            "in order": row["ViT"] > row["MLP"] > row["CNN"],
+        }
+        for title in by_dataset(fooled)
+        for shown, tables in changes.items()
+        if title in tables
+        for seed, row in tables[title].dropna().iterrows()
+    ]
     return pd.DataFrame(rows, columns=["data set", "change", "seed", "in order"])
 
 
@@ -206,138 +344,41 @@ def survival_table(survives: pd.DataFrame) -> pd.DataFrame:
     return shares.unstack("data set", sort=False).reset_index()
 
 
-def trend_table(trends: pd.DataFrame) -> pd.DataFrame:
-    """Mean rank correlation with the learning rate, one row a cell."""
-    shown = {
-        "rho_epochs": "equal epochs",
-        "rho_loss": "equal loss",
-        "rho_loss_difference": "Loss Difference",
-        "rho_convergence": "epochs to converge",
+def removed(fooled: Runs, ablated: Runs) -> Tables:
+    """Change of an architecture's own Accuracy Difference when a part is replaced, by seed.
+
+    One column a variant.
+    """
+    pool, measure = fooled + ablated, "accuracy_difference"
+    return {
+        fooled.title(dataset): pd.DataFrame(
+            {
+                name: per_seed(pool, measure, dataset, name)
+                - per_seed(pool, measure, dataset, name.split()[0])
+                for name in VARIANTS.values()
+            }
+        )
+        for dataset in converged(fooled).of("dataset")
     }
-    means = trends.groupby("cell", sort=False)[list(shown)].mean().reset_index()
-    return means.rename(columns=shown)
 
 
-# --- sentences --------------------------------------------------------------------------------
-
-
-def _agreed_order(runs: Runs, dataset: str) -> str:
-    """The order of the means, `>` where all of the paired interval says so, else `≈`."""
-    order = ranked(runs, "accuracy_difference", dataset)
-    text = order[0]
-    for upper, lower in zip(order, order[1:]):
-        values = gap(runs, "accuracy_difference", dataset, upper, lower)
-        clear = len(values) > 1 and _over_zero(values).low > 0
-        text += f" {'>' if clear else '≈'} {lower}"
-    return text
-
-
-def answer(fooled: Runs) -> str:
-    """The chapter's answer in at most 60 words."""
-    datasets = converged(fooled).of("dataset")
-    if not datasets:
-        return "Not run: no network of this chapter is there; the end of the page says why."
-    orders: dict[str, list[str]] = {}
-    for name in datasets:
-        orders.setdefault(_agreed_order(fooled, name), []).append(fooled.title(name))
-    listed = "; ".join(f"{order} on {', '.join(names)}" for order, names in orders.items())
-    held = len(orders.get(" > ".join(PAPERS_ORDER), []))
-    believed = [
-        mean for name in datasets for mean in by_architecture(fooled, "follows_patch", name).mean()
+def removal_table(changes: Tables) -> pd.DataFrame:
+    """Mean change, with half the width of its interval; one row a variant, a column a data set."""
+    if not any(len(table.dropna(how="all")) for table in changes.values()):
+        return pd.DataFrame(columns=["change"])
+    rows = [
+        {
+            "change": shown,
+            **{title: _plus_minus(t[name].dropna().tolist()) for title, t in changes.items()},
+        }
+        for shown, name in VARIANTS.items()
     ]
-    return (
-        f"**Yes.** By Accuracy Difference: {listed}. The paper's order, ViT over MLP over CNN, "
-        f"holds on {held} of {len(datasets)}. But no architecture is safe: on average "
-        f"{min(believed):.0%} to {max(believed):.0%} of *wrong* patches are believed."
-    )
+    return pd.DataFrame(rows)
 
 
-def consistency(fooled: Runs, agreement: Mapping[str, Sequence[float]]) -> str:
-    """How well the data sets agree on an order."""
-    datasets = converged(fooled).of("dataset")
-    if len(datasets) < 2 or not agreement:
-        return "With one data set there is no agreement between data sets to speak of."
-    w = sum(agreement["kendall_w"]) / len(agreement["kendall_w"])
-    counts = agreement["datasets_in_order"]
-    return (
-        "Kendall's W, which is 1 when all data sets rank the architectures alike and 0 when they "
-        f"have nothing in common, is {w:.2f} (mean of {len(counts)} seeds). The paper's order "
-        f"holds on {min(counts)} of {len(datasets)} data sets in the worst seed and on "
-        f"{max(counts)} in the best."
-    )
-
-
-def rising(trends: pd.DataFrame, paced: Runs) -> str:
-    """In how many cells reliance rises with the learning rate."""
-    table = trend_table(trends)
-    if table.empty:
-        return "Not run: learning rates."
-    epochs, loss = ((table[name] > 0.5).sum() for name in ("equal epochs", "equal loss"))
-    diverged = len(paced) - len(converged(paced))
-    return (
-        "The mean rank correlation of learning rate and Accuracy Difference is above 0.5 in "
-        f"{epochs} of {len(table)} cells of architecture and data set after equal epochs, and in "
-        f"{loss} at equal training loss ({{numref}}`tab-rates`). {diverged} of {len(paced)} runs "
-        "diverged and are left out."
-    )
-
-
-def whom_it_believes(fooled: Runs, ablated: Runs) -> str:
-    """What the networks that know no places, and the most gullible one, say of the measure."""
-    blind = converged(ablated).where(architecture=sorted(KNOW_NO_PLACES))
-    if not blind or not converged(fooled):
-        return "Not run: networks that know no places."
-    believed, fallen = blind.values("follows_patch"), blind.values("accuracy_difference")
-    guessed = [(1 - wrong) / 9 for wrong in blind.values("accuracy_conflict")]
-    table = accuracies(fooled, fooled)
-    table["difference"] = table["right patch"] - table["no patch"]
-    torn = table.loc[(table["believed"] - table["difference"]).idxmax()]
-    return (
-        f"The networks that know no places name the class of a wrong patch in "
-        f"{_mean(believed):.1%} of cases; guessing where the object is not recognised would make "
-        f"it {_mean(guessed):.1%}. Their Accuracy Difference is {_mean(fallen):.2f} on average and "
-        f"up to {max(fallen):.2f}. The measure errs in the other direction, too: the "
-        f"{torn['architecture']} on {torn['data set']} believes {torn['believed']:.0%} of wrong "
-        f"patches, with an Accuracy Difference of {torn['difference']:.2f}. **Accuracy Difference "
-        "measures what a network can do without the patch, not whom it believes when the two "
-        "disagree.**"
-    )
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)
-
-
-def two_versions(fooled: Runs, measured: pd.DataFrame) -> str:
-    """Which statements of the paper's two versions hold on which data sets."""
-    datasets = converged(fooled).of("dataset")
-    if not datasets or measured.empty:
-        return "Not run: the comparison of the two versions."
-    orders = {name: _agreed_order(fooled, name) for name in datasets}
-    ordered = [name for name in datasets if orders[name] == " > ".join(PAPERS_ORDER)]
-    first = [name for name in datasets if orders[name].startswith("ViT >")]
-    low, high = measured["lr"].min(), measured["lr"].max()
-    reserved = {lr: _cnn_smallest(measured, lr) for lr in (low, high)}
-
-    def names(of: Sequence[str]) -> str:
-        return ", ".join(fooled.title(name) for name in of) or "none of the data sets"
-
-    return (
-        f"- **The unconditional order** ViT, MLP, CNN holds on: {names(ordered)}. ViTs have the "
-        f"largest Accuracy Difference on: {names(first)}. (Both: the paired intervals say so.)\n"
-        f"- **CNNs at low learning rates.** At the smallest rate ({low:g}) the CNN's mean Accuracy "
-        f"Difference is the smallest of the three on: {names(reserved[low])}; at the largest "
-        f"({high:g}) on: {names(reserved[high])}.\n"
-        "- **ViTs without positions** have nothing but the surroundings of the patch to go by "
-        "({numref}`fig-belief`), which is a property of the network."
-    )
-
-
-def _cnn_smallest(measured: pd.DataFrame, lr: float) -> list[str]:
-    """Data sets on which the CNN is below both others in the mean, at a learning rate."""
-    rows = measured[measured["lr"] == lr]
-    means = rows.groupby(["dataset", "architecture"], sort=False)["at equal epochs"].mean()
-    table = means.unstack("architecture")
-    if not set(ARCHITECTURES) <= set(table.columns):
-        return []
-    return table.index[table["CNN"] < table[["MLP", "ViT"]].min(axis=1)].tolist()
+def _plus_minus(values: Sequence[float]) -> str | None:
+    found = over_seeds(values)
+    if math.isnan(found.estimate):
+        return None
+    half = f" ± {found.high - found.estimate:.2f}" if found.known else ""
+    return f"{found.estimate:+.2f}{half}"

@@ -8,7 +8,7 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from harness.results import Result, Runs
-from harness.statistics import Interval, paired_bootstrap
+from harness.statistics import Interval, lowest, over_seeds
 
 Reduce = Callable[[Any], float]
 
@@ -70,10 +70,8 @@ def spread(runs: Runs, measure: str, form: str, reduce: Reduce = float) -> str:
 
 
 def _lowest(gaps: Iterable[pd.Series]) -> Interval:
-    """The interval of the mean gap that lies lowest; NaN, which says nothing, without any."""
-    found = [paired_bootstrap(gap, [0.0] * len(gap)) for gap in gaps if len(gap)]
-    nothing = Interval(float("nan"), float("nan"), float("nan"))
-    return min(found, key=lambda interval: interval.low, default=nothing)
+    """The interval of the mean gap that lies lowest; without any, one that carries nothing."""
+    return lowest([over_seeds(gap) for gap in gaps if len(gap)])
 
 
 def above_everywhere(looked: Runs, first: str, second: str, reduce: Reduce = float) -> Interval:

@@ -1,10 +1,11 @@
 """Evidence for the claims of chapter 7: one function a claim, runs -> {measure: one value a seed}.
 
-A claim about images has {data set: {measure: values}} and is judged on each set by itself.
+A claim about images has {data set: {measure: values}}, and is judged on each set by itself.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from chapters.kkt_reconstruction.reading import over_null
 from harness.results import Runs
 
 Measures = dict[str, list[float]]
@@ -13,14 +14,14 @@ CIFAR = ("cifar10", "cifar10-jpeg")
 RELEASED_FOR = (*CIFAR, "mnist")  # the sets that the paper's attack has published settings for
 
 
-def H01(trained: Runs) -> Mapping[str, Measures]:
+def H01_scaled(trained: Runs) -> Mapping[str, Measures]:
     return _by_dataset(
         trained.where(protocol="loss-scaled"),
         ("rank_correlation_epoch_residual", "final_residual", "held_out_over_train"),
     )
 
 
-def H02(trained: Runs) -> Mapping[str, Measures]:
+def H02_scaled(trained: Runs) -> Mapping[str, Measures]:
     return _by_dataset(
         trained.where(protocol="loss-scaled"),
         ("rank_correlation_multiplier_margin", "mass_on_margin"),
@@ -31,11 +32,11 @@ def H05(circles: Runs) -> Measures:
     return _measures(circles, ("correct", "log10_loss"))
 
 
-def H06(circles: Runs) -> Measures:
+def H06_eliminated(circles: Runs) -> Measures:
     return _measures(circles, ("recovered",))
 
 
-def H07(circles: Runs) -> Measures:
+def H07_eliminated(circles: Runs) -> Measures:
     return _measures(circles, ("filtered_precision", "filtered_recall"))
 
 
@@ -47,25 +48,82 @@ def H09(circles: Runs) -> Measures:
     return _measures(circles, ("median_angle_over_random_quantile",))
 
 
+# --- the paper's attack -----------------------------------------------------------------------
+
+CALIBRATED = ("auroc", "tpr_at_1_percent", "excess")
+MARGIN = ("rank_correlation_margin_score",)
+
+
 def H17_n50(attacked: Runs) -> Mapping[str, Measures]:
-    return _by_dataset(_released(attacked, CIFAR), ("auroc", "tpr_at_1_percent", "excess"))
+    return _by_dataset(_released(attacked, CIFAR), CALIBRATED)
+
+
+def H17_n50_nulls(attacked: Runs) -> Mapping[str, Measures]:
+    return _beyond(_released(attacked, CIFAR))
+
+
+def H17_n50_budget(spent: Runs) -> Mapping[str, Measures]:
+    return _beyond(spent.where(dataset=[*CIFAR]))
 
 
 def H18_n50(attacked: Runs) -> Mapping[str, Measures]:
-    return _by_dataset(_released(attacked, ["mnist"]), ("auroc", "tpr_at_1_percent", "excess"))
+    return _by_dataset(_released(attacked, ["mnist"]), CALIBRATED)
+
+
+def H18_n50_nulls(attacked: Runs) -> Mapping[str, Measures]:
+    return _beyond(_released(attacked, ["mnist"]))
+
+
+def H18_n50_budget(spent: Runs) -> Mapping[str, Measures]:
+    return _beyond(spent.where(dataset="mnist"))
 
 
 def H19_n50(attacked: Runs) -> Mapping[str, Measures]:
-    return _by_dataset(_released(attacked, RELEASED_FOR), ("rank_correlation_margin_score",))
+    return _by_dataset(_released(attacked, RELEASED_FOR), MARGIN)
+
+
+def H19_n50_budget(spent: Runs) -> Mapping[str, Measures]:
+    return _by_dataset(spent.where(dataset=[*RELEASED_FOR]), MARGIN)
+
+
+def H28_n50(attacked: Runs) -> Mapping[str, Measures]:
+    """The rows of the first layer beside what unmixing them gives, on the same networks."""
+    return _each_dataset(
+        _named(attacked, "unmixed", "constant"),
+        lambda runs: {
+            "rows_close": runs.values("rows_close"),
+            "rows_share_of_attack": [run["rows_close"] / max(run["close"], 1) for run in runs],
+        },
+    )
+
+
+# --- the book's own ---------------------------------------------------------------------------
 
 
 def B01(attacked: Runs) -> Mapping[str, Measures]:
-    unmixed = attacked.where(n=50, dataset=[*CIFAR], method="unmixed", protocol="loss-scaled")
+    unmixed = _named(attacked, "unmixed", "loss-scaled").where(dataset=[*CIFAR])
     return _by_dataset(unmixed, ("auroc", "hits", "attack_seconds"))
 
 
+def B01_nulls(attacked: Runs) -> Mapping[str, Measures]:
+    return _beyond(_named(attacked, "unmixed", "loss-scaled"))
+
+
+def B02(attacked: Runs) -> Mapping[str, Measures]:
+    return _by_dataset(
+        _named(attacked, "unmixed", "loss-scaled"), ("trusted_precision", "trusted_held_out")
+    )
+
+
+# --- parts ------------------------------------------------------------------------------------
+
+
+def _named(attacked: Runs, method: str, protocol: str) -> Runs:
+    return attacked.where(n=50, method=method, protocol=protocol)
+
+
 def _released(attacked: Runs, datasets: Sequence[str]) -> Runs:
-    return attacked.where(n=50, dataset=[*datasets], method="released")
+    return _named(attacked, "released", "constant").where(dataset=[*datasets])
 
 
 def _measures(runs: Runs, names: Sequence[str]) -> Measures:
@@ -73,8 +131,17 @@ def _measures(runs: Runs, names: Sequence[str]) -> Measures:
     return {name: runs.values(name) for name in names} if runs else {}
 
 
+def _each_dataset(runs: Runs, measure: Callable[[Runs], Measures]) -> Mapping[str, Measures]:
+    return {runs.title(d): measure(runs.where(dataset=d)) for d in runs.of("dataset")}
+
+
 def _by_dataset(runs: Runs, names: Sequence[str]) -> Mapping[str, Measures]:
-    return {
-        runs.title(dataset): _measures(runs.where(dataset=dataset), names)
-        for dataset in runs.of("dataset")
-    }
+    return _each_dataset(runs, lambda own: _measures(own, names))
+
+
+def _beyond(runs: Runs) -> Mapping[str, Measures]:
+    """What is found and what is close beyond the strongest of three nulls."""
+    return _each_dataset(
+        runs,
+        lambda own: {f"{name}_over_null": over_null(own, name) for name in ("hits", "close")},
+    )

@@ -7,12 +7,13 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from chapters.kkt_reconstruction import reading
-from harness.figures import key, needs_runs, picture, small_multiples
+from harness.figures import key, needs_runs, picture, seeds, small_multiples
 from harness.results import Runs
 from harness.style import INK, MUTED, PALETTE, WIDTH, style
 
 # One colour, one meaning: images that were trained on, images that were not, and no images.
 TRAINED, HELD_OUT, NOISE = PALETTE[0], PALETTE[1], MUTED
+NULL = PALETTE[1]  # what images or mixtures score that no attack was needed for
 LABELS = {1: PALETTE[0], -1: PALETTE[3]}  # in the plane
 
 
@@ -91,31 +92,99 @@ def calibration(attacked: Runs) -> Figure:
 
 
 @needs_runs
-def found(attacked: Runs) -> Figure:
-    """Share of training images found by each attack, a panel a data set; one dot a seed."""
+def found(attacked: Runs, finding: str = "") -> Figure:
+    """Close training images of each attack beside its strongest null, a panel a data set.
+
+    A faint mark a seed, the mean with its interval; the null is the largest of three on the same
+    network.
+    """
     methods = [m for m in reversed(reading.NAMES) if m in attacked.of("method")]
-    protocols = {"constant": (MUTED, 0.14, "o"), "loss-scaled": (PALETTE[2], -0.14, "D")}
     datasets = attacked.of("dataset")
     with style():
         fig, panels = small_multiples(
-            [attacked.title(d) for d in datasets], height=0.9 + 0.34 * len(methods)
+            [attacked.title(d) for d in datasets], height=1.1 + 0.38 * len(methods)
         )
         for ax, dataset in zip(panels, datasets):
-            ax.axvline(0.01, color=MUTED, ls="--", lw=1, zorder=0)
             for row, method in enumerate(methods):
-                for protocol, (colour, shift, marker) in protocols.items():
-                    runs = attacked.where(dataset=dataset, method=method, protocol=protocol)
-                    shares = runs.values("tpr_at_1_percent")
-                    ax.plot(
-                        shares, [row + shift] * len(shares), marker, color=colour, ms=4.5,
-                        alpha=0.7, mew=0,
-                    )  # fmt: skip
-            ax.set(xlim=(-0.03, 1.03), xticks=[0, 0.5, 1])
-            ax.set_xticklabels(["0", "0.5", "1"])
+                runs = attacked.where(dataset=dataset, method=method)
+                nulls = [reading.null(run, "close") for run in runs]
+                seeds(ax, row - 0.17, nulls, NULL, "D", hollow=True)
+                seeds(ax, row + 0.17, runs.values("close"), TRAINED)
+            ax.set_xlim(left=-0.03 * max(attacked.of("n")))
         panels[0].set_yticks(range(len(methods)), [reading.NAMES[m] for m in methods])
         panels[0].set_ylim(-0.5, len(methods) - 0.5)
-        fig.supxlabel("share of training images found; dashed: by chance", fontsize=10)
-        key(fig, {f"{p} steps": (colour, marker) for p, (colour, _, marker) in protocols.items()})
+        fig.supxlabel("training images with correlation above 0.7", fontsize=10)
+        key(fig, {"the attack": (TRAINED, "o"), "strongest null": (NULL, "D")}, finding=finding)
+    return fig
+
+
+@needs_runs
+def trust(unmixed: Runs, finding: str = "") -> Figure:
+    """How alike candidates come back from other starts, against the nearest image of each kind.
+
+    All runs of a data set in one panel; the dashed line is the correlation from which a
+    candidate counts as a training image.
+    """
+    datasets = unmixed.of("dataset")
+    with style():
+        fig, panels = small_multiples(
+            [unmixed.title(d) for d in datasets], height=2.7, sharex=True, sharey=True
+        )
+        for ax, dataset in zip(panels, datasets):
+            for run in unmixed.where(dataset=dataset):
+                for measure, colour in (
+                    ("trusted_ncc_held_out", HELD_OUT),
+                    ("trusted_ncc", TRAINED),
+                ):
+                    ax.plot(
+                        run["trust"], run[measure], "o", color=colour, ms=3.5, mew=0, alpha=0.45
+                    )
+            ax.axhline(0.7, color=MUTED, ls="--", lw=1)
+            ax.set(ylim=(0, 1.03), yticks=[0, 0.5, 1])
+            ax.grid(True)
+        panels[0].set_ylabel("correlation with nearest image", fontsize=10)
+        fig.supxlabel("agreement with the other starts", fontsize=10)
+        key(
+            fig,
+            {"nearest training image": (TRAINED, "o"), "nearest held-out image": (HELD_OUT, "o")},
+            finding=finding,
+        )
+    return fig
+
+
+@needs_runs
+def budget(spent: Runs) -> Figure:
+    """What the paper's attack finds along its iterations, and its stationarity residual."""
+    datasets = spent.of("dataset")
+    rows = {
+        "share of images": {
+            "along_tpr_at_1_percent": (TRAINED, "-"),
+            "along_close": (TRAINED, ":"),
+        },
+        "unexplained": {"along_residual": (INK, "-")},
+    }
+    with style():
+        fig, panels = small_multiples(
+            [spent.title(d) for d in datasets], height=3.6, rows=len(rows), sharex=True
+        )
+        for line, (name, measures) in zip(panels, rows.items()):
+            for ax, dataset in zip(line, datasets):
+                for run in spent.where(dataset=dataset):
+                    for measure, (colour, ls) in measures.items():
+                        n = run.parameters["n"] if measure == "along_close" else 1
+                        values = np.asarray(run[measure]) / n
+                        ax.plot(run["along_step"], values, color=colour, ls=ls, lw=1.5)
+                    if name != "unexplained":
+                        share = reading.null(run, "hits") / run.parameters["n"]
+                        ax.axhline(share, color=NULL, ls="--", lw=1)
+                ax.set(xscale="log", ylim=(-0.03, 1.03), yticks=[0, 0.5, 1])
+                ax.grid(True)
+            line[0].set_ylabel(name, fontsize=10)
+        fig.supxlabel("iterations of the attack", fontsize=10)
+        key(fig, {
+            "found (dotted: close)": (TRAINED, "s"), "strongest null, found": (NULL, "s"),
+            "stationarity residual": (INK, "s"),
+        })  # fmt: skip
     return fig
 
 

@@ -36,8 +36,8 @@ LEFT_OUT = {  # losses: the terms that they do without
     "no orthogonality": ("orthogonality",),
     CE_ONLY: ("kl", "cosine", "orthogonality"),
 }
-# The answers that are compared on more seeds, because a claim ranks them.
-RANKED = {*FOUR, "vector, hot", ALL_TERMS, CE_ONLY}
+# The answers that are compared on more seeds, because a claim or a sentence ranks them.
+RANKED = {*TOLD, ALL_TERMS, CE_ONLY, "no cosine", "no orthogonality"}
 
 Cases = list[dict[str, Any]]
 
@@ -106,13 +106,14 @@ def questions(
     other_classifiers: Sequence[str],
     kl_weights: Sequence[float],
     cosine_weights: Sequence[float],
+    failing_weights: Sequence[float],
     **training: Any,
 ) -> dict[str, Cases]:
-    """The runs of every question: each way of telling, each loss, and four more.
+    """The runs of every question: each way of telling, each loss, and five more.
 
     weights: α, β, γ and δ where a question does not change them.  order_seeds: of what is ranked.
     generators: how many invert the first seed's classifier.  other_classifiers: architectures,
-    on the first data set.
+    on the first data set.  failing_weights: of the cosine term, at which generators fail.
     """
 
     def runs(**changes: Any) -> Cases:
@@ -126,7 +127,8 @@ def questions(
         **{name: ranked(name, **change) for name, change in TOLD.items()},
         **{name: ranked(name, **dict.fromkeys(out, 0.0)) for name, out in LEFT_OUT.items()},
         "by kl": runs(kl=kl_weights),
-        "by cosine": runs(cosine=cosine_weights),
+        "by cosine": runs(seed=order_seeds, cosine=cosine_weights),
+        "too much cosine": runs(cosine=failing_weights),
         "siblings": runs(seed=seeds[:1], generator=range(generators)),
         "other classifiers": runs(dataset=datasets[:1], architecture=other_classifiers),
     }

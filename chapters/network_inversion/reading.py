@@ -9,10 +9,14 @@ from scipy.stats import spearmanr
 
 from chapters.network_inversion.design import ALL_TERMS, FOUR
 from harness.results import Result, Runs
-from harness.statistics import Interval, paired_bootstrap
+from harness.statistics import Interval, over_seeds
 
 Asked = Mapping[str, Runs]  # the runs of every question of `design.questions`
 CONVERGED = 0.95  # inversion accuracy that the papers train to
+WITHIN = 0.01  # between inversion accuracies that are called matched
+LEAST_WEIGHTS = 3  # of fewer a rank correlation says little
+STANDS_FOR = {"coloured-digits": "svhn"}  # ours, where the papers' own cannot be had
+AT_MOST = {"fashion-mnist-900": 300, "coloured-digits": 3000}  # half of these sets
 
 
 # --- values by seed -----------------------------------------------------------------------------
@@ -26,6 +30,16 @@ def measured(runs: Runs) -> Runs:
 def datasets(asked: Asked) -> list[str]:
     """The data sets on which the chapter's main setting was run."""
     return measured(asked["vector-matrix"]).of("dataset")
+
+
+def judged_on(names: Sequence[str]) -> list[str]:
+    """Without those that stand for one that is there itself, so that none counts twice."""
+    return [name for name in names if STANDS_FOR.get(name) not in names]
+
+
+def seen(names: Sequence[str], n: int) -> dict[str, int]:
+    """{data set: training images of a classifier} where half of the set is less than n."""
+    return {name: AT_MOST[name] for name in names if AT_MOST.get(name, n) < n}
 
 
 def per_seed(runs: Runs, measure: str, dataset: str) -> pd.Series:
@@ -43,12 +57,22 @@ def mean(runs: Runs, measure: str, dataset: str) -> float:
     return float(per_seed(runs, measure, dataset).mean())
 
 
+def difference(asked: Asked, first: str, second: str, measure: str, dataset: str) -> pd.Series:
+    """first − second by seed, on the seeds that both questions have."""
+    found = (per_seed(asked[name], measure, dataset) for name in (first, second))
+    return next(found).sub(next(found)).dropna()
+
+
 def gap(asked: Asked, first: str, second: str, measure: str, dataset: str) -> list[float]:
-    """first − second, on the seeds that both questions have."""
-    difference = per_seed(asked[first], measure, dataset) - per_seed(
-        asked[second], measure, dataset
-    )
-    return difference.dropna().tolist()
+    """The values of `difference`."""
+    return difference(asked, first, second, measure, dataset).tolist()
+
+
+def matched_gap(asked: Asked, first: str, second: str, measure: str, dataset: str) -> list[float]:
+    """The same, and none where the inversion accuracies are not matched."""
+    if not agree(asked, (first, second), dataset):
+        return []
+    return gap(asked, first, second, measure, dataset)
 
 
 def above_best(asked: Asked, name: str, others: Sequence[str], dataset: str) -> list[float]:
@@ -59,10 +83,102 @@ def above_best(asked: Asked, name: str, others: Sequence[str], dataset: str) -> 
     return (wide[name] - wide[list(others)].max(axis=1)).tolist()
 
 
+def accuracies(asked: Asked, names: Iterable[str], dataset: str) -> pd.DataFrame:
+    """Inversion accuracy, a column a name and a row a seed that all of them have.
+
+    0 where a generator diverged or was obeyed by no class, so that no failure is left out.
+    """
+    return pd.DataFrame(
+        {
+            name: pd.Series(
+                {
+                    r.parameters["seed"]: float(r.scalars.get("inversion_accuracy", 0.0))
+                    for r in asked[name].where(dataset=dataset)
+                },
+                dtype=float,
+            )
+            for name in names
+        }
+    ).dropna()
+
+
 def matched(asked: Asked, names: Iterable[str], dataset: str) -> list[str]:
     """Ways of telling whose generators reach the papers' inversion accuracy in every seed."""
-    found = {name: per_seed(asked[name], "inversion_accuracy", dataset) for name in names}
+    found = {name: accuracies(asked, [name], dataset)[name] for name in names}
     return [name for name, values in found.items() if len(values) and values.min() >= CONVERGED]
+
+
+def accuracy_gap(asked: Asked, names: Sequence[str], dataset: str) -> list[float]:
+    """The largest difference between their inversion accuracies, in each seed."""
+    found = accuracies(asked, names, dataset)
+    return (found.max(axis=1) - found.min(axis=1)).tolist()
+
+
+def agree(
+    asked: Asked, names: Sequence[str], dataset: str, *, at_least: float = CONVERGED
+) -> bool:
+    """Whether inversion accuracies lie within one point of each other, and as high, everywhere."""
+    gaps = accuracy_gap(asked, names, dataset)
+    lowest = accuracies(asked, names, dataset).min(axis=None)
+    return bool(gaps) and max(gaps) <= WITHIN + 1e-12 and bool(lowest >= at_least)
+
+
+def matched_arms(asked: Asked, names: Sequence[str], dataset: str) -> list[str]:
+    """These ways of telling if they match, or with the hot vector in place of the soft; or none."""
+    for vector in ("vector", "vector, hot"):
+        arms = [vector if name == "vector" else name for name in names]
+        if agree(asked, arms, dataset):
+            return arms
+    return []
+
+
+def doubt_over_form(asked: Asked, dataset: str) -> list[float]:
+    """What doubt adds to the diversity within a class, minus what a vector for a label changes."""
+    pairs = (("vector-matrix", "vector-matrix, hot"), ("vector, hot", "label"))
+    if not all(agree(asked, pair, dataset) for pair in pairs):
+        return []
+    doubt, form = (difference(asked, *pair, "intra", dataset) for pair in pairs)
+    return (doubt - form.abs()).dropna().tolist()
+
+
+def orthogonality_over_cosine(asked: Asked, dataset: str) -> list[float]:
+    """What the orthogonality term adds to that diversity, minus what the cosine term changes."""
+    names = ("no orthogonality", "no cosine")
+    if not all(agree(asked, (ALL_TERMS, name), dataset) for name in names):
+        return []
+    first, second = (difference(asked, ALL_TERMS, name, "intra", dataset) for name in names)
+    return (first - second.abs()).dropna().tolist()
+
+
+# --- the weight of the cosine term --------------------------------------------------------------
+
+
+def over_cosine(asked: Asked) -> Runs:
+    """Runs at every weight of the cosine term, those at which generators fail among them."""
+    return asked["by cosine"] + asked["too much cosine"]
+
+
+def working(asked: Asked, dataset: str) -> Runs:
+    """Runs at the weights where no generator of this data set falls below the papers' accuracy.
+
+    Of the weights that were run on all seeds; none if fewer than three are left.
+    """
+    swept = asked["by cosine"].where(dataset=dataset)
+    failed = {
+        r.parameters["cosine"]
+        for r in swept
+        if r.scalars.get("inversion_accuracy", 0.0) < CONVERGED
+    }
+    kept = sorted({r.parameters["cosine"] for r in swept.all} - failed)
+    return swept.where(cosine=kept if len(kept) >= LEAST_WEIGHTS else [])
+
+
+def complete(runs: Runs, x: str, dataset: str) -> dict[int, Runs]:
+    """{seed: its runs} on one data set, of the seeds with every value of x that was asked for."""
+    wanted = {r.parameters[x] for r in runs.all}
+    own = measured(runs).where(dataset=dataset)
+    by_seed = {seed: own.where(seed=seed) for seed in sorted(own.of("seed"))}
+    return {seed: rows for seed, rows in by_seed.items() if set(rows.of(x)) == wanted}
 
 
 def rank_by_seed(runs: Runs, x: str, y: str, dataset: str) -> list[float]:
@@ -70,22 +186,29 @@ def rank_by_seed(runs: Runs, x: str, y: str, dataset: str) -> list[float]:
 
     A seed counts that has every value of x that was asked for.
     """
-    wanted = {r.parameters[x] for r in runs.all}
-    own = measured(runs).where(dataset=dataset)
     found = []
-    for seed in sorted(own.of("seed")):
-        rows = list(own.where(seed=seed))
-        xs, ys = [r.parameters[x] for r in rows], [r[y] for r in rows]
-        if set(xs) == wanted:
-            found.append(float(spearmanr(xs, ys).statistic) if len(set(ys)) > 1 else 0.0)
+    for rows in complete(runs, x, dataset).values():
+        xs, ys = [r.parameters[x] for r in rows], rows.values(y)
+        found.append(float(spearmanr(xs, ys).statistic) if len(set(ys)) > 1 else 0.0)
     return found
+
+
+def lowest_accuracy(runs: Runs, x: str, dataset: str) -> list[float]:
+    """The lowest inversion accuracy over all values of x, of the seeds that have them all."""
+    return [
+        float(min(rows.values("inversion_accuracy")))
+        for rows in complete(runs, x, dataset).values()
+    ]
+
+
+# --- along training -----------------------------------------------------------------------------
 
 
 def steepest_step(result: Result) -> float:
     """The steepest rise between two observations over the mean rise, until the highest accuracy.
 
-    The first measure of I07; `jump` replaced it, because the noise of 200 images counts as a
-    slope where observations lie one step apart.
+    The first measure of I07, and that of its verdict. `jump`, which came after the runs, is that
+    of I07-tenths: between observations one step apart the noise of 200 images counts as a slope.
     """
     step, accuracy = np.asarray(result["at_step"]), np.asarray(result["at_accuracy"])
     top = int(accuracy.argmax())
@@ -96,11 +219,21 @@ def steepest_step(result: Result) -> float:
     return float(slopes.max() / (rise / (step[top] - step[0])))
 
 
+def steeper(asked: Asked, dataset: str) -> list[float]:
+    """The steepest step told by a vector minus that told by the label, on the seeds of both."""
+    vector, label = (
+        pd.Series(
+            {r.parameters["seed"]: steepest_step(r) for r in own.where(dataset=dataset)},
+            dtype=float,
+        )
+        for own in (measured(asked["vector"]), measured(asked["label"]))
+    )
+    return vector.sub(label).sort_index().dropna().tolist()
+
+
 def sure(values: Sequence[float]) -> Interval:
-    """Mean over seeds with its 95 % interval; below two seeds that is NaN and carries nothing."""
-    if len(values) < 2:
-        return Interval(values[0] if len(values) else float("nan"), float("nan"), float("nan"))
-    return paired_bootstrap(values, [0.0] * len(values))
+    """Mean over seeds with its 95 % interval; below two seeds that carries nothing."""
+    return over_seeds(values)
 
 
 # --- tables -------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """Chapter 1: from results to the measures of its claims, one function a claim."""
 
-from chapters.shortcut_injection.reading import cells, without_diverged
+from chapters.shortcut_injection.reading import cells, in_four_sets, without_diverged
 from harness.results import Result, Runs
 
 Measures = dict[str, list[float]]
@@ -15,6 +15,7 @@ INJECTION = (
 )
 
 
+@in_four_sets
 def S01(alone: Runs) -> dict[str, Measures]:
     """What the planted images are, and what a logistic regression reads off the patch pixels."""
     return {
@@ -25,6 +26,7 @@ def S01(alone: Runs) -> dict[str, Measures]:
     }
 
 
+@in_four_sets
 @without_diverged
 def S02(planted: Runs) -> dict[str, Measures]:
     """Our two measures against a second implementation: arithmetic, not a finding."""
@@ -34,6 +36,7 @@ def S02(planted: Runs) -> dict[str, Measures]:
     }
 
 
+@in_four_sets
 @without_diverged
 def S10(prolonged: Runs) -> dict[str, Measures]:
     """How clean accuracy moves after its best epoch, where training was long enough to ask."""

@@ -4,7 +4,6 @@ Orange stands for the patch and blue for the object, in every figure of the chap
 """
 
 import functools
-import math
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,15 +15,17 @@ from chapters.shortcut_injection.reading import (
     ARCHITECTURES,
     along,
     cells,
+    clear,
     from_to,
+    lost,
     mean,
-    paired,
+    paired_by_seed,
     spread,
     without_diverged,
 )
 from harness.figures import image_rows, key, needs_runs, seeds, small_multiples
 from harness.results import Runs
-from harness.statistics import bootstrap
+from harness.statistics import over_seeds
 from harness.style import FAINT, INK, MUTED, PALETTE, WIDTH, darker, style
 from lib.shortcuts import Patch
 
@@ -76,15 +77,14 @@ def accuracy_without(planted: Runs, control: Runs) -> Figure:
 
 
 def _points_lost(planted: Runs, control: Runs) -> str:
-    lost = [
-        100 * paired(control.where(**own), planted.where(**own), "accuracy_clean").estimate
-        for dataset in planted.of("dataset")
-        for own in ({"dataset": dataset, "architecture": a} for a in ARCHITECTURES)
-    ]
-    lost = [points for points in lost if math.isfinite(points)]
-    if not lost:
-        return "Accuracy with the patch and without"
-    return f"Accuracy without a patch falls by {from_to(lost, '.0f')} points"
+    by_cell = lost(planted, control)
+    less = [clear(values) for values in by_cell.values()]
+    if less and all(less):
+        points = [100 * float(np.mean(values)) for values in by_cell.values()]
+        return f"Accuracy without a patch falls by {from_to(points, '.0f')} points"
+    if any(less):
+        return f"Less accurate without a patch: {sum(less)} of {len(less)} networks"
+    return "Accuracy with the patch and without"
 
 
 @_runs_figure
@@ -231,7 +231,7 @@ def training_long(prolonged: Runs) -> Figure:
 def _band(ax: Axes, table, colour) -> None:
     """Mean over seeds and the 95 % interval of the mean, at every epoch that was observed."""
     groups = table.groupby("epoch")["accuracy"]
-    found = [bootstrap(values.tolist()) for _, values in groups]
+    found = [over_seeds(values.tolist()) for _, values in groups]
     epochs = list(groups.groups)
     ax.fill_between(
         epochs, [i.low for i in found], [i.high for i in found], color=colour, alpha=0.2, lw=0
@@ -248,7 +248,7 @@ def reliability(unreliable: Runs) -> Figure:
         for architecture, (colour, marker) in OF_ARCHITECTURE.items():
             own = unreliable.where(dataset=dataset, architecture=architecture)
             shares = sorted(own.of("correlation"))
-            found = [bootstrap(own.where(correlation=c).values("follows_patch")) for c in shares]
+            found = [over_seeds(own.where(correlation=c).values("follows_patch")) for c in shares]
             ax.fill_between(
                 shares, [i.low for i in found], [i.high for i in found],
                 color=colour, alpha=0.2, lw=0,
@@ -260,22 +260,15 @@ def reliability(unreliable: Runs) -> Figure:
     fig.supxlabel("share of training images whose patch is right", fontsize=10)
     top = max(unreliable.of("correlation"))
     below = max((c for c in unreliable.of("correlation") if c < top), default=top)
+    always, mostly = (unreliable.where(correlation=c) for c in (top, below))
     key(
         fig,
         OF_ARCHITECTURE,
         finding=f"Right in {below:.0%} of cases, a patch is believed less"
-        if below < top and _falls(unreliable, top, below)
+        if clear(paired_by_seed(always, mostly, "follows_patch"))
         else "How often wrong patches are believed",
     )
     return fig
-
-
-def _falls(unreliable: Runs, top: float, below: float) -> bool:
-    """Whether every network on every data set believes a less reliable patch less, in the mean."""
-    return all(
-        mean(own, "follows_patch", correlation=top) > mean(own, "follows_patch", correlation=below)
-        for own in cells(unreliable).values()
-    )
 
 
 @_runs_figure

@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import spearmanr
 
+from chapters.shared import STAND_INS
 from harness.results import Result, Runs
-from harness.statistics import Interval, bootstrap
+from harness.statistics import Interval, over_seeds
 from harness.sweep import grid
 
 ARCHITECTURES = ("MLP", "CNN", "ViT")
-SEEDS_FOR_AN_INTERVAL = 3
+SEEDS_FOR_A_CLAIM = 5
 
 # --- which runs -------------------------------------------------------------------------------
 
@@ -82,6 +84,23 @@ def without_diverged(function: Callable[..., Any]) -> Callable[..., Any]:
     return of_converged
 
 
+def in_four_sets(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of evidence by part, without a set that stands in for one that was run, too."""
+
+    @functools.wraps(function)
+    def of_four(*args: Any, **kwargs: Any) -> Any:
+        return of_the_four(function(*args, **kwargs))
+
+    return of_four
+
+
+def of_the_four(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The parts, "MNIST" or "MLP, MNIST", but for those of a set that only stands in."""
+    there = {part.rpartition(", ")[2] for part in parts}
+    needless = {own for own, of in STAND_INS.items() if of in there}
+    return {part: v for part, v in parts.items() if part.rpartition(", ")[2] not in needless}
+
+
 def cells(runs: Runs) -> dict[str, Runs]:
     """{"MLP, MNIST": its runs} for every architecture and data set that is there."""
     return {
@@ -134,10 +153,15 @@ def by_architecture(runs: Runs, measure: str, form: str = ".0%", **where: Any) -
 
 
 def paired(a: Runs, b: Runs, measure: str) -> Interval:
-    """a − b with its 95 % interval over seeds; each run of `a` is compared with its like in `b`.
+    """a − b with its 95 % interval over seeds, as `paired_by_seed`."""
+    return over_seeds(paired_by_seed(a, b, measure))
+
+
+def paired_by_seed(a: Runs, b: Runs, measure: str) -> list[float]:
+    """a − b, one value a seed; each run of `a` is compared with its like in `b`.
 
     Alike are runs of one data set, architecture and seed. Within a seed the differences are
-    averaged. Below three seeds there is no interval: its ends are NaN.
+    averaged.
     """
     alike = ("dataset", "architecture", "seed")
     others = {tuple(r.parameters[k] for k in alike): r[measure] for r in converged(b)}
@@ -146,11 +170,29 @@ def paired(a: Runs, b: Runs, measure: str) -> Interval:
         key = tuple(result.parameters[k] for k in alike)
         if key in others:
             gaps.setdefault(key[-1], []).append(result[measure] - others[key])
-    by_seed = [float(np.mean(own)) for own in gaps.values()]
-    if len(by_seed) < SEEDS_FOR_AN_INTERVAL:
-        estimate = float(np.mean(by_seed)) if by_seed else math.nan
-        return Interval(estimate, math.nan, math.nan)
-    return bootstrap(by_seed)
+    return [float(np.mean(own)) for own in gaps.values()]
+
+
+def for_a_claim(values: Sequence[float]) -> Interval:
+    """The interval over seeds that a sentence which compares stands on.
+
+    With fewer than five seeds it carries nothing.
+    """
+    return over_seeds(values if len(values) >= SEEDS_FOR_A_CLAIM else [])
+
+
+def clear(values: Sequence[float]) -> bool:
+    """Whether five seeds or more say that these differences are above 0."""
+    return for_a_claim(values).low > 0
+
+
+def lost(planted: Runs, control: Runs) -> dict[str, list[float]]:
+    """Clean accuracy of the control − that of the network which met patches, by cell and seed."""
+    found = {
+        name: paired_by_seed(control.where(**_cell(own)), own, "accuracy_clean")
+        for name, own in cells(converged(planted)).items()
+    }
+    return {name: values for name, values in found.items() if values}
 
 
 # --- tables -----------------------------------------------------------------------------------
@@ -196,7 +238,7 @@ def gradient_in_patch(planted: Runs, control: Runs) -> pd.DataFrame:
             "network": name,
             "with patches": mean(own, "saliency_ratio"),
             "never": mean(control, "saliency_ratio", **_cell(own)),
-            "difference": _in_words(paired(own, control, "saliency_ratio")),
+            "difference": _shown(paired(own, control, "saliency_ratio")),
             "believed": mean(own, "follows_patch"),
         }
         for name, own in cells(converged(planted)).items()
@@ -204,8 +246,23 @@ def gradient_in_patch(planted: Runs, control: Runs) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _in_words(interval: Interval) -> str:
-    return str(interval) if math.isfinite(interval.low) else f"{interval.estimate:.3g}"
+def _shown(interval: Interval) -> str:
+    return "–" if math.isnan(interval.estimate) else str(interval)
+
+
+def gradient_ranks(planted: Runs) -> list[float]:
+    """Over networks, the rank correlation of that ratio with the belief in wrong patches, by seed.
+
+    Seeds with fewer than three networks, or with networks that are all alike, are left out.
+    """
+    here = converged(planted)
+    found = []
+    for seed in here.of("seed"):
+        own = here.where(seed=seed)
+        ratio, believed = own.values("saliency_ratio"), own.values("follows_patch")
+        if len(own) > 2 and min(len(set(ratio)), len(set(believed))) > 1:
+            found.append(float(spearmanr(ratio, believed).statistic))
+    return found
 
 
 def _cell(runs: Runs) -> dict[str, str]:
@@ -246,28 +303,31 @@ def difference_at_epoch(result: Result, epoch: float, measure: str = "accuracies
     return abs(float(shortcut) - float(clean))
 
 
-def epochs_to_loss(result: Result, target: float) -> float:
-    """Epochs until the training loss is at most `target`, between observations by its logarithm.
+def epochs_to_loss(result: Result, target: float, on: str = "training") -> float:
+    """Epochs until the loss is at most `target`, between observations by its logarithm.
 
-    Infinite where it never is.
+    on: "training", a running mean over twenty batches that lags behind, or "test", test images with
+    the shortcut at the observation itself. Infinite where it never is.
     """
     epochs = result["observed_steps"] / result["steps_per_epoch"]
-    loss = np.asarray(result["train_loss"], dtype=float)
+    loss = result["train_loss"] if on == "training" else result["losses"][:, 0]
+    loss = np.asarray(loss, dtype=float)
     below = np.flatnonzero(loss <= target)
     if not len(below):
         return math.inf
     i = below[0]
     if i == 0:
         return float(epochs[0])
-    share = math.log(loss[i - 1] / target) / math.log(loss[i - 1] / loss[i])
+    after = max(loss[i], 1e-12)  # a loss can round to 0
+    share = math.log(loss[i - 1] / target) / math.log(loss[i - 1] / after)
     return float(epochs[i - 1] + share * (epochs[i] - epochs[i - 1]))
 
 
-def difference_at_loss(result: Result, target: float, measure: str = "accuracies") -> float:
-    """The same difference when the training loss first is `target`; NaN where it never is."""
-    epoch = epochs_to_loss(result, target)
+def difference_at_loss(result: Result, target: float, on: str = "training") -> float:
+    """Accuracy Difference when the loss first is `target`; NaN where it never is."""
+    epoch = epochs_to_loss(result, target, on)
     if not math.isfinite(epoch):
         return math.nan
     epochs = result["observed_steps"] / result["steps_per_epoch"]
-    shortcut, clean = np.asarray(result[measure], dtype=float).T
+    shortcut, clean = np.asarray(result["accuracies"], dtype=float).T
     return abs(np.interp(epoch, epochs, shortcut) - np.interp(epoch, epochs, clean))

@@ -296,8 +296,14 @@ def test_an_attack_on_four_digits(scratch, few_iterations, method):
         assert values[name].abs().max() <= 1 + 1e-9
     for name in ("shown_reconstructions", "shown_images"):
         assert values[name].shape == (N, 1, 8, 8) and values[name].dtype == torch.uint8
-    shown = values["shown_ssim"]
-    assert torch.equal(shown, values["ssim"].sort(descending=True).values)
+    shown, scale_is_open = values["shown_ssim"], method in ("unmixed", "first-layer")
+    of = values["fitted_ssim" if scale_is_open else "ssim"]
+    assert torch.equal(shown, of.sort(descending=True).values)
+    for null in ("span", "rows"):
+        assert 0 <= values[f"{null}_hits"] <= N and 0 <= values[f"{null}_close"] <= N
+    assert 0 <= values["trusted_precision"] <= 1
+    assert len(values["trust"]) == len(values["trusted_ncc"]) <= N
+    assert values["trust"].diff().le(0).all()
     assert torch.equal(values["shown_ncc"].sort().values, values["best_ncc"].sort().values)
     scalars, _ = split_values(values, "attack")
     assert json.loads(json.dumps(scalars)) == scalars
@@ -334,9 +340,9 @@ def test_the_control_attacks_a_network_that_saw_other_images(scratch, monkeypatc
         attacked.append(network)
         return network
 
-    def watch_scores(network, training, held_out, candidates):
+    def watch_scores(network, training, held_out, found):
         scored.append(training.images)
-        return scores(network, training, held_out, candidates)
+        return scores(network, training, held_out, found)
 
     monkeypatch.setattr(chapter, "train_network", watch_training)
     monkeypatch.setattr(chapter, "scores", watch_scores)
@@ -364,7 +370,12 @@ def scored():
     """scores(candidates) on twenty digits, with an untrained network."""
     training, held_out = chapter.task("digits", 20, seed=0)
     network = models.MLP(64, (10,), generator=seeded(0))
-    return training, held_out, functools.partial(chapter.scores, network, training, held_out)
+
+    def score(candidates: Tensor, trust: Tensor | None = None, **found) -> dict:
+        trust = torch.zeros(len(candidates)) if trust is None else trust
+        return chapter.scores(network, training, held_out, chapter.Found(candidates, trust, **found))
+
+    return training, held_out, score
 
 
 def test_the_training_images_themselves_score_perfectly(scored):
@@ -384,6 +395,51 @@ def test_the_training_images_themselves_score_perfectly(scored):
 def test_the_scale_of_a_candidate_does_not_matter(scored, factor):
     training, _, score = scored
     assert score(factor * chapter.centred(training)[0])["hits"] == 20
+
+
+@pytest.mark.parametrize("factor", [-0.2, 5.0])
+def test_an_open_scale_is_fitted_for_pictures_and_ssim(scored, factor):
+    """Unscaled candidates plus the mean break the paper's count; held-out images get the same fit."""
+    training, _, score = scored
+    x, _, _ = chapter.centred(training)
+    values = score(torch.cat([factor * x, -factor * x]), scale_is_open=True)
+    assert values["fitted_ssim_above_0.4"] == 20 and values["fitted_ssim"].min() > 0.99
+    assert values["fitted_ssim_above_0.4_held_out"] < 1000
+    nearly = values["shown_images"].float() - values["shown_reconstructions"].float()
+    assert nearly.abs().max() <= 2
+
+
+def test_trust_is_scored_only_after_the_attack(scored):
+    """The first half that an attack trusts is right, or wrong; both signs of an image count once."""
+    training, held_out, score = scored
+    x, _, mean = chapter.centred(training)
+    pool = torch.cat([x, -x, held_out.images[:60] - mean])
+    right, wrong = torch.linspace(1, 0, len(pool)), torch.linspace(0, 1, len(pool))
+    assert score(pool, right)["trusted_precision"] == 1.0
+    assert len(score(pool, right)["trusted_ncc"]) == 20
+    assert score(pool, wrong)["trusted_held_out"] == 1.0
+    assert score(pool, wrong)["trusted_precision"] < 0.7
+
+
+def test_random_mixtures_of_the_images_pass_for_found_but_are_not_close(four):
+    """The reason for the nulls: nobody reconstructed anything, and AUROC is far above one half."""
+    training, held_out = chapter.task("digits", 20, seed=0)
+    x, signs, _ = chapter.centred(training)
+    network = models.MLP(64, (100, 100), generator=seeded(0))
+    margin.fit_margin(network, x, signs, epochs=300)
+    values = chapter.nulls(network, training, held_out, 80, seed=0)
+    assert values["span_auroc"] > 0.6
+    assert values["span_close"] < 3
+
+
+def test_the_budget_is_scored_along_the_way(scratch):
+    values = chapter.budget("digits", N, 0, EPOCHS, 30)
+    assert values["along_step"][-1] == 30 and len(values["along_step"]) > 1
+    assert values["along_hits"][-1] == values["hits"]
+    assert values["along_close"][-1] == values["close"]
+    assert np.isfinite(values["along_residual"]).all()
+    scalars, _ = split_values(values, "budget")
+    assert json.loads(json.dumps(scalars)) == scalars
 
 
 def test_noise_scores_like_chance(scored):

@@ -11,9 +11,11 @@ from matplotlib.figure import Figure
 from chapters.kkt_reconstruction import evidence, figures, reading
 from harness import ledger, page
 from harness.results import Result, Runs
+from harness.verdicts import judged
 
 ROOT = Path(__file__).parents[2]
 TITLES = {"mnist": "MNIST", "cifar10-jpeg": "CIFAR-10 (JPEG)"}
+SCORES = ("auroc", "hits", "close")
 
 
 @pytest.fixture(scope="module")
@@ -35,21 +37,35 @@ def made(parameters: dict, scalars: dict, arrays: dict, status: str = "reused") 
     return Result("f", parameters, status, scalars, arrays)
 
 
-def attack_run(dataset="mnist", seed=10, method="unmixed", protocol="constant", n=50, hits=40):
+def attack_run(
+    dataset="mnist", seed=10, method="unmixed", protocol="constant", n=50, hits=40, null=5, right=1.0
+):
+    """null: found and close images of the strongest null.  right: share of trusted ones."""
     channels, random = (1 if dataset == "mnist" else 3), np.random.RandomState(seed)
     parameters = {"dataset": dataset, "n": n, "seed": seed, "protocol": protocol, "epochs": 9}
     scalars = {
         "auroc": 0.9, "hits": hits, "tpr_at_1_percent": hits / n, "excess": 4.0, "threshold": 0.6,
         "ssim_above_0.4": 3, "median_ncc": 0.8, "attack_seconds": 1.5, "smallest_margin": 2.0,
-        "rank_correlation_margin_score": -0.4,
+        "rank_correlation_margin_score": -0.4, "close": hits, "close_held_out": 2,
+        "fitted_ssim_above_0.4": 9, "fitted_ssim_above_0.4_held_out": 20,
+        "trusted_precision": right - seed / 1e4, "trusted_held_out": 0.1 + seed / 1e4,
+        **{f"span_{name}": null - 1 for name in SCORES}, **{f"rows_{name}": null for name in SCORES},
     }  # fmt: skip
     arrays = {
         "best_ncc": random.rand(n), "best_ncc_held_out": random.rand(200), "ssim": random.rand(n),
-        "margins": 2 + random.rand(n), "shown_ncc": random.rand(6),
+        "margins": 2 + random.rand(n), "shown_ncc": random.rand(6), "trust": random.rand(n),
+        "trusted_ncc": random.rand(n), "trusted_ncc_held_out": random.rand(n),
         "shown_images": random.randint(0, 255, (6, channels, 8, 8), dtype=np.uint8),
         "shown_reconstructions": random.randint(0, 255, (6, channels, 8, 8), dtype=np.uint8),
     }  # fmt: skip
     return made({**parameters, "method": method}, scalars, arrays)
+
+
+def budget_run(dataset="mnist", seed=10, hits=9, null=5):
+    run = attack_run(dataset, seed, "released", hits=hits, null=null)
+    along = ("step", "residual", "tpr_at_1_percent", "close")
+    scalars = run.scalars | {f"along_{name}": [0.1, 0.2] for name in along}
+    return made({**run.parameters, "iterations": 20}, scalars, run.arrays)
 
 
 def training_run(dataset="mnist", seed=10, protocol="loss-scaled"):
@@ -81,11 +97,11 @@ FAILED = made({"dataset": "mnist", "n": 7, "seed": 10, "method": "unmixed"}, {},
 
 
 def groups(kind: str) -> dict[str, Runs]:
-    """attacked, trained and circles: nothing, failed runs only, one seed, several of everything."""
+    """attacked, spent, trained and circles: nothing, failed runs only, one seed, several of everything."""
     seeds = [10] if kind == "one seed" else [10, 11, 12]
     if kind in ("empty", "failed"):
         nothing = Runs([FAILED] if kind == "failed" else [], title=title)
-        return {"attacked": nothing, "trained": nothing, "circles": nothing}
+        return dict.fromkeys(("attacked", "spent", "trained", "circles"), nothing)
     sets = ["mnist"] if kind == "one seed" else ["mnist", "cifar10-jpeg"]
     attacks = [("released", "constant"), ("first-layer", "constant"), ("unmixed", "constant")]
     attacked = [
@@ -102,6 +118,7 @@ def groups(kind: str) -> dict[str, Runs]:
     ]
     return {
         "attacked": Runs([*attacked, FAILED], title=title),
+        "spent": Runs([budget_run(d, s) for d in sets for s in seeds], title=title),
         "trained": Runs(trained, title=title),
         "circles": Runs(map(circle_run, seeds)),
     }
@@ -110,7 +127,7 @@ def groups(kind: str) -> dict[str, Runs]:
 KINDS = ["empty", "failed", "one seed", "several"]
 DRAWN = {
     "pairs": "attacked", "calibration": "attacked", "found": "attacked", "margins": "attacked",
-    "capacity": "attacked", "residual": "trained", "spectrum": "trained", "circle": "circles",
+    "capacity": "attacked", "trust": "attacked", "budget": "spent", "residual": "trained", "spectrum": "trained", "circle": "circles",
 }  # fmt: skip
 
 
@@ -158,26 +175,62 @@ def test_calibration_has_one_row_a_set_and_one_column_an_attack():
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_evidence_fits_the_ledger(kind, claims):
-    verdicts = page.judged(claims, evidence, **groups(kind))
-    found = {(verdict.id, verdict.on) for verdict in verdicts}
+    found = {verdict.id: verdict for verdict in judged(claims, evidence, **groups(kind))}
     if kind in ("empty", "failed"):
         assert not found
-    else:
-        assert {("H05", ""), ("H01", "MNIST"), ("H18-n50", "MNIST"), ("H19-n50", "MNIST")} <= found
+        return
+    assert {"H05", "H01-scaled", "H18-n50", "H18-n50-nulls", "H19-n50-budget", "H28-n50"} <= {*found}
+    assert {*found["B02"].parts} == {TITLES[d] for d in groups(kind)["attacked"].of("dataset")}
     if kind == "several":
-        assert {("H17-n50", "CIFAR-10 (JPEG)"), ("B01", "CIFAR-10 (JPEG)")} <= found
-        assert ("H17-n50", "MNIST") not in found and ("B01", "MNIST") not in found
-        assert len(verdicts) == 5 + 2 * 2 + 1 + 1 + 2 + 1
+        assert {*found["H17-n50-nulls"].parts} == {*found["B01"].parts} == {"CIFAR-10 (JPEG)"}
 
 
 def test_one_seed_is_never_a_verdict(claims):
-    verdicts = page.judged(claims, evidence, **groups("one seed"))
-    assert {verdict.verdict for verdict in verdicts} == {"INCONCLUSIVE"}
+    verdicts = judged(claims, evidence, **groups("one seed"))
+    assert {verdict.verdict for verdict in verdicts} == {"NOT-RUN"}
 
 
 def test_claims_at_fifty_images_are_judged_at_fifty_images():
     attacked = Runs([attack_run(n=100, method="released")], title=title)
     assert evidence.H18_n50(attacked) == {} and evidence.H19_n50(attacked) == {}
+
+
+def seeded(**settings) -> Runs:
+    return Runs([attack_run(seed=seed, **settings) for seed in range(10, 15)], title=title)
+
+
+@pytest.mark.parametrize(("null", "verdict"), [(5, "REPRODUCED"), (40, "NOT-REPRODUCED")])
+def test_what_its_own_null_reaches_is_never_reproduced(null, verdict, claims):
+    """The same attack, with the same calibrated scores: only the nulls differ."""
+    attacked = seeded(method="released", null=null)
+    [found] = judged(claims, evidence, names=["H18-n50-nulls"], attacked=attacked)
+    assert found.verdict == verdict
+    attacked = seeded(protocol="loss-scaled", null=null)
+    [found] = judged(claims, evidence, names=["B01-nulls"], attacked=attacked)
+    assert found.verdict == verdict
+
+
+@pytest.mark.parametrize(
+    ("scores", "measure", "wanted"),
+    [
+        ({"span_hits": 7, "rows_hits": 3}, "hits", 7),
+        ({"span_hits": 3, "rows_hits": 8}, "hits", 8),
+        ({"span_hits": 0, "rows_hits": 0}, "hits", 0.5),
+        ({"span_close": 0, "rows_close": 1, "close_held_out": 16}, "close", 4),
+        ({"span_close": 0, "rows_close": 6, "close_held_out": 16}, "close", 6),
+    ],
+)
+def test_the_strongest_of_three_nulls_counts(scores, measure, wanted):
+    """Of 50 images 0.5 are above the held-out 99 % quantile; 16 of 200 held out are 4 of 50."""
+    run = attack_run()
+    run.scalars.update(scores)
+    assert reading.null(run, measure) == wanted
+    assert reading.over_null(Runs([run]), measure) == [40 - wanted]
+
+
+def test_the_rows_are_held_against_what_unmixing_gives():
+    [measures] = evidence.H28_n50(seeded(hits=40, null=8)).values()
+    assert measures["rows_close"] == [8] * 5 and measures["rows_share_of_attack"] == [0.2] * 5
 
 
 def test_b01_is_judged_on_loss_scaled_networks():
@@ -196,7 +249,9 @@ def test_sentences_never_hold_a_missing_number(kind):
     runs = groups(kind)
     same = runs["attacked"].where(protocol="constant")
     said = [
-        reading.progress(runs["trained"]), reading.against_mixtures(same, 50),
+        reading.progress(runs["trained"]), reading.budget(runs["spent"]),
+        reading.answer(same, runs["spent"], "200"), reading.who_could_tell(same),
+        reading.finding(same), reading.trust_finding(same),
         reading.mean(same, "hits"), reading.median(runs["trained"], "smallest_margin"),
         reading.titles(same), reading.held_out_images(same), reading.ranks(runs["trained"]),
     ]  # fmt: skip
@@ -212,26 +267,43 @@ def test_numbers_by_hand():
 
 
 def test_a_difference_rests_on_the_set_where_it_is_least():
-    attacked = groups("several")["attacked"].where(protocol="constant")
-    unmixed, rows = attacked.where(method="unmixed"), attacked.where(method="first-layer")
-    assert reading.difference(unmixed, rows, "hits").low == 35
-    weaker = Runs([attack_run("cifar10-jpeg", s, hits=5) for s in (10, 11, 12)], title=title)
-    both = unmixed.where(dataset="mnist") + weaker
-    assert not reading.difference(both, rows, "hits").low > 0
+    strong, weak = seeded(), seeded(dataset="cifar10-jpeg", null=40)
+    assert reading.beyond(strong, "hits").low == 35 and reading.beyond(strong + weak, "hits").low == 0
+    assert "brings back more" in reading.against_nulls({"It": strong})
+    assert "brings back more" not in reading.against_nulls({"It": strong + weak})
+
+
+@pytest.mark.parametrize(
+    ("settings", "sure"), [({}, True), ({"null": 40}, False), ({"null": 60, "right": 0.4}, False)]
+)
+def test_findings_stand_on_their_intervals(settings, sure):
+    runs = seeded(**settings)
+    assert bool(reading.finding(runs)) == sure
+    assert reading.answer(runs, Runs([]), "200").startswith("Partly") == sure
+    known = settings.get("right", 1.0) > 0.9
+    assert bool(reading.trust_finding(runs)) == known
+    assert reading.who_could_tell(runs).startswith("For one attack, yes.") == known
+
+
+def test_answers_have_at_most_sixty_words():
+    runs = groups("several")
+    same = runs["attacked"].where(protocol="constant")
+    for text in (reading.answer(same, runs["spent"], "1,000"), reading.who_could_tell(same)):
+        assert len(text.split()) <= page.ANSWER_WORDS
 
 
 @pytest.mark.parametrize("kind", ["empty", "failed", "one seed"])
 def test_too_few_seeds_carry_no_comparison(kind):
-    attacked = groups(kind)["attacked"]
-    unmixed, rows = attacked.where(method="unmixed"), attacked.where(method="first-layer")
-    assert not reading.difference(unmixed, rows, "hits").low > 0
+    unmixed = groups(kind)["attacked"].where(method="unmixed", protocol="constant")
+    assert not reading.beyond(unmixed, "hits").low > 0
+    assert "brings back more" not in reading.against_nulls({"It": unmixed})
 
 
 def test_the_table_counts_close_pairs_and_puts_the_best_attack_first():
     table = reading.scores(groups("several")["attacked"])
     first = table.iloc[0]
     assert first["found"] == 40 and first["attack"] == reading.NAMES["unmixed"]
-    assert table["seeds"].eq(3).all() and table["close"].between(5, 25).all()
+    assert table["seeds"].eq(3).all() and table["null, close"].eq(5).all()
 
 
 # --- the page without its runs -------------------------------------------------------------------
