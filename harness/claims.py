@@ -37,9 +37,13 @@ conjunction:
 
     any test fails                      NOT-REPRODUCED
     any test without evidence           NOT-RUN        also with fewer seeds than `seeds`
+    a null passes any test              UNINFORMATIVE  what passes is no evidence for the claim
     any test inconclusive               INCONCLUSIVE   an interval straddles its threshold
     all pass                            REPRODUCED
     the claim has no tests              REPORTED
+
+A null is what needs no attack, such as random mixtures: evidence may hand in `null_<measure>`, which
+is held against the threshold of the measure. Where it passes, passing says nothing.
 
 A claim whose evidence comes by part, such as a data set or an architecture on a data set, is judged
 part by part, as above, and then on the parts that were run; how many these are is its *scope*,
@@ -48,6 +52,7 @@ run, rounded up; without `parts` all are needed.
 
     no part was run                     NOT-RUN
     enough parts are REPRODUCED         REPRODUCED
+    too many are UNINFORMATIVE          UNINFORMATIVE
     enough can no longer be             PARTIAL        if a part is REPRODUCED, else NOT-REPRODUCED
     anything else                       INCONCLUSIVE   the parts that straddle decide
 """
@@ -67,14 +72,19 @@ from harness.statistics import LEVEL, Interval, holm, over_seeds
 # {measure: one value a seed}, or by part {part: {measure: one value a seed}}
 Evidence = Mapping[str, Sequence[float]] | Mapping[str, Mapping[str, Sequence[float]]]
 
-VERDICTS = ("REPRODUCED", "PARTIAL", "NOT-REPRODUCED", "INCONCLUSIVE", "REPORTED", "NOT-RUN")
+VERDICTS = (
+    "REPRODUCED", "PARTIAL", "NOT-REPRODUCED", "UNINFORMATIVE", "INCONCLUSIVE", "REPORTED", "NOT-RUN",
+)  # fmt: skip
+NULL = "null_"  # before the name of a measure: what its null reaches
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one test found: "pass", "fail", "inconclusive" or "not run" (then no interval).
+    """What one test found: "pass", "fail", "inconclusive", "not run" (then no interval), or
+    "null passes" for one that its null passes, too.
 
-    The interval's p-value is against the threshold; None where seeds are counted.
+    The interval's p-value is against the threshold; None where that is two numbers, where seeds are
+    counted or all equal, and below two seeds.
     """
 
     criterion: str
@@ -120,8 +130,8 @@ def judge(id: str, evidence: Evidence, *, claims: Mapping[str, Claim]) -> Verdic
 
     claims: the ledger. A measure without values counts as not run. Raises KeyError for an unknown
     claim, ValueError for a measure that the claim does not have, a value that is not finite,
-    evidence half by part, evidence without parts for a claim with parts, and more parts than the
-    claim has.
+    evidence half by part, evidence without parts for a claim with parts, parts of parts, and more
+    parts than the claim has.
     """
     if id not in claims:
         raise KeyError(f"There is no claim {id!r} in the ledger.")
@@ -135,9 +145,13 @@ def judge(id: str, evidence: Evidence, *, claims: Mapping[str, Claim]) -> Verdic
     if not claim.tests:
         seeds = min(map(len, values.values()), default=0)
         return Verdict(id, "REPORTED" if seeds else "NOT-RUN", (), seeds, (), values)
-    if unknown := values.keys() - {test.measure for test in claim.tests}:
+    measures = {test.measure for test in claim.tests}
+    if unknown := {name.removeprefix(NULL) for name in values} - measures:
         raise ValueError(f"Claim {id} has no test of {min(unknown)!r}.")
-    outcomes = tuple(outcome_of(test, values.get(test.measure, ())) for test in claim.tests)
+    outcomes = tuple(
+        _beside_null(test, outcome_of(test, values.get(test.measure, ())), values)
+        for test in claim.tests
+    )
     seeds = min((o.seeds for o in outcomes if o.seeds), default=0)
     notes = [f"Not run: {o.criterion}." for o in outcomes if o.outcome == "not run" and seeds]
     verdict = combine([outcome.outcome for outcome in outcomes])
@@ -155,6 +169,8 @@ def _judge_parts(claim: Claim, evidence: Mapping[str, Mapping[str, Sequence[floa
     parts: dict[str, Verdict] = {}
     alike: dict[str, list[str]] = {}  # the parts that share a note
     for name, values in evidence.items():
+        if any(isinstance(value, Mapping) for value in values.values()):
+            raise ValueError(f"Part {name!r} of claim {claim.id} has parts of its own.")
         try:
             parts[name] = judge(claim.id, values, claims=alone)
         except ValueError as error:
@@ -176,6 +192,13 @@ def _judge_parts(claim: Claim, evidence: Mapping[str, Mapping[str, Sequence[floa
     )
 
 
+def _beside_null(test: Criterion, found: Outcome, values: Mapping[str, Sequence[float]]) -> Outcome:
+    """The outcome, or "null passes" if what passed is passed by the null of the measure, too."""
+    null = outcome_of(test, values.get(NULL + test.measure, ()))
+    both = found.outcome == null.outcome == "pass"
+    return replace(found, outcome="null passes") if both else found
+
+
 def outcome_of(test: Criterion, values: Sequence[float]) -> Outcome:
     """Hold the values of the seeds against the threshold."""
     seeds = len(values)
@@ -187,8 +210,8 @@ def outcome_of(test: Criterion, values: Sequence[float]) -> Outcome:
         verdict = "pass" if share >= needed - 1e-12 else "fail"
         return Outcome(str(test), verdict, seeds, Interval(share, share, share))
     bound = test.threshold
-    interval = over_seeds(values, against=bound if isinstance(bound, float) else math.nan)
-    if isinstance(bound, tuple):
+    interval = over_seeds(values, against=0.0 if isinstance(bound, tuple) else bound)
+    if isinstance(bound, tuple) or interval.low == interval.high:
         interval = replace(interval, p_value=None)
     if _right(test, interval.low, interval.high):
         verdict = "pass"
@@ -204,6 +227,8 @@ def combine(outcomes: Sequence[str]) -> str:
         return "NOT-REPRODUCED"
     if "not run" in found:
         return "NOT-RUN"
+    if "null passes" in found:
+        return "UNINFORMATIVE"
     return "INCONCLUSIVE" if "inconclusive" in found else "REPRODUCED"
 
 
@@ -223,31 +248,30 @@ def combine_parts(verdicts: Sequence[str], *, parts: int, needed: int) -> str:
         return "REPRODUCED"
     if found["REPRODUCED"] + found["INCONCLUSIVE"] >= needed:
         return "INCONCLUSIVE"
+    if found["REPRODUCED"] + found["INCONCLUSIVE"] + found["UNINFORMATIVE"] >= needed:
+        return "UNINFORMATIVE"
     return "PARTIAL" if found["REPRODUCED"] else "NOT-REPRODUCED"
 
 
 def survives(verdicts: Sequence[Verdict], *, claims: Mapping[str, Claim]) -> dict[str, bool]:
     """Whether each judged claim's decisive tests stay so after Holm's correction, by its id.
 
-    The family are all tests with an interval of one paper, of all parts (Holm 1979). Claims that
-    rest on no decisive interval are left out.
+    The family are all judged tests with a p-value of one paper, of all parts (Holm 1979), whatever
+    they found. Claims that rest on no decisive one of them are left out.
     """
-    families: dict[str, list[tuple[str, float]]] = {}
+    families: dict[str, list[tuple[str, Outcome, float]]] = {}
     for verdict in verdicts:
-        for outcome in all_outcomes(verdict):
-            p = outcome.interval.p_value if outcome.interval else None
-            if p is not None and math.isfinite(p) and outcome.outcome in ("pass", "fail"):
-                families.setdefault(claims[verdict.id].paper, []).append((verdict.id, p))
+        family = families.setdefault(claims[verdict.id].paper, [])
+        for part in verdict.parts.values() or [verdict]:
+            for outcome in part.outcomes if part.verdict != "NOT-RUN" else ():
+                if outcome.interval and outcome.interval.p_value is not None:
+                    family.append((verdict.id, outcome, outcome.interval.p_value))
     kept: dict[str, bool] = {}
     for family in families.values():
-        for (id, _), p in zip(family, holm([p for _, p in family])):
-            kept[id] = kept.get(id, True) and bool(p < 1 - LEVEL)
+        for (id, outcome, _), p in zip(family, holm([p for *_, p in family])):
+            if outcome.outcome in ("pass", "fail"):
+                kept[id] = kept.get(id, True) and bool(p < 1 - LEVEL)
     return kept
-
-
-def all_outcomes(verdict: Verdict) -> list[Outcome]:
-    """The outcomes of a verdict and of its parts."""
-    return [*verdict.outcomes, *(o for part in verdict.parts.values() for o in part.outcomes)]
 
 
 def _right(test: Criterion, low: float, high: float) -> bool:

@@ -207,7 +207,7 @@ def panels(
                 frame[frame[by] == part], x=x, y=y, hue=hue, hue_order=groups,
                 palette=_colours(groups), style=hue, style_order=groups, dashes=False,
                 markers=dict(zip(groups, MARKERS)), markersize=3.5, mew=0,
-                errorbar=("ci", 95), seed=0, ax=ax, legend=ax is grid.flat[0],
+                errorbar=_interval, ax=ax, legend=ax is grid.flat[0],
             )  # fmt: skip
             _finish(ax, log_x, log_y, "", "")
             ax.set_title(str(part), fontsize=10 if columns < 3 else 8, loc="left")
@@ -223,6 +223,13 @@ def panels(
             title_fontsize=11, borderpad=0,
         )  # fmt: skip
     return fig
+
+
+def _interval(values: Sequence[float]) -> tuple[float, float]:
+    """The ends of the 95 % interval over seeds, as seaborn wants them; NaN where there is none."""
+    interval = over_seeds(values)
+    return (interval.low, interval.high) if interval.known else (np.nan, np.nan)
+
 
 
 def heat(
@@ -246,7 +253,8 @@ def heat(
             frame[frame[by] == part].pivot_table(index=y, columns=x, values=value, sort=False)
             for part in parts
         ]
-        tables = [table.reindex(columns=sorted(table.columns)) for table in tables]
+        columns = sorted(frame[x].dropna().unique())  # one axis, also where a part lacks a value
+        tables = [table.reindex(columns=columns) for table in tables]
         low, high = bounds or (
             min(table.min().min() for table in tables), max(table.max().max() for table in tables)
         )  # fmt: skip

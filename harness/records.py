@@ -44,7 +44,7 @@ def collect(folder: str | Path, *, claims: Mapping[str, Claim]) -> list[Verdict]
             sizes, before = tuple(kept["sizes"]), kept["verdict"]
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(
-                f"The record {path} cannot be used ({error}): record it again."
+                f"The record {path} cannot be used ({error}): record it again, or remove it."
             ) from error
         notes = verdict.notes
         if before != verdict.verdict:

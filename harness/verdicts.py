@@ -35,7 +35,8 @@ def judged(
         wanted = inspect.signature(function).parameters
         given = {name: value for name, value in runs.items() if name in wanted}
         if values := function(**given):
-            results = [result for value in given.values() for result in _results(value)]
+            every = (result for value in given.values() for result in _results(value))
+            results = {result.label: result for result in every}.values()
             sizes = {r.parameters["n"] for r in results if "n" in r.parameters}
             verdict = judge(id, values, claims=claims)
             found.append(

@@ -99,7 +99,7 @@ page.show(
 # **How sure?** Five seeds in the published runs, three for the last two questions; what is compared is
 # paired by seed, and a sentence compares only where five seeds carry it. **What limits it:** small
 # networks, few epochs, bfloat16 products, 10,000 training images, but 5,000 on coloured digits and 500
-# on Fashion-MNIST (900), which has 300 test images. SVHN, the paper's fourth data set, is not to be had
+# on Fashion-MNIST (900), which has 300 test images. SVHN, the paper's fourth data set, could not be obtained
 # here; *coloured digits*, which this book makes of MNIST and photographs ([](../book/data)), stand in its
 # place. The paper gives no architectures, places or settings, so ours are our own. Reading takes six
 # minutes.

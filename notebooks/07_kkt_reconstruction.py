@@ -188,8 +188,8 @@ page.say(
 # %%
 page.show(
     figures.circle(circles),
-    alt="Six panels of a circle with twenty crosses in two colours. In the third panel dots lie on "
-    "the crosses; after filtering fewer stray dots remain; in the last, dots miss many crosses.",
+    alt="Six panels of a circle with twenty crosses in two colours. In the third panel dots lie "
+    "among the crosses; in the next two, those that two filters leave; in the last, other dots.",
     caption=f"Solving the equation recovers {number(circles, 'recovered')} of 20 points (mean over "
     "seeds); pushing the output up or down, model inversion, reaches "
     f"{number(circles, 'inversion_recovered')} (the paper: 7). Crosses are training points, dots "
@@ -210,7 +210,7 @@ page.show(
     figures.residual(trained),
     alt="Falling curves over training steps, one row of panels a data set, one column a protocol: "
     "training images, held-out images and noise, each in a colour.",
-    caption="The equations set in slowly: KKT residual along training, the share of the squared norm "
+    caption="KKT residual along training, the share of the squared norm "
     f"of the weights that the best multipliers leave unexplained. {n} images, a line a seed.",
     name="fig-residual",
 )
@@ -260,6 +260,9 @@ page.say(
     prior many solutions fit.
     """
 )
+
+# %% [markdown]
+# What does the budget buy? {numref}`fig-budget` scores the paper's attack along its iterations.
 
 # %%
 page.show(
@@ -334,6 +337,10 @@ page.show(
     "intervals. The paper's attack: 2,000 iterations.",
     name="fig-found",
 )
+
+# %% [markdown]
+# In numbers, paired within each network, with the attack on networks that saw *other* images as a
+# check of the procedure:
 
 # %%
 page.say(reading.against_nulls({
@@ -429,7 +436,7 @@ page.show(
     figures.calibration(same.where(method=["released", "first-layer", "unmixed"])),
     alt="Histograms of the best correlation of training and of held-out images, a row a data set, a "
     "column an attack, with the number of training images found in each panel.",
-    caption=f"Best correlation of each image with any candidate, {n} training images, three attacks "
+    caption=f"Correlation of each image with its best candidate, {n} training images, three attacks "
     "on the same networks, all seeds. Dashed: the 99 % quantile of held-out images.",
     name="fig-calibration",
 )
@@ -475,7 +482,7 @@ page.show(
 # %% tags=["appendix"]
 page.show(
     figures.pairs(attacked.where(method="eliminated", protocol="loss-scaled"), columns=6, lines=2),
-    alt="Rows of small, noisier images read off the weights, above training images.",
+    alt="Rows of small images read off the weights, with training images under them.",
     caption="Multipliers eliminated, loss-scaled steps. Numbers: correlation of the best candidate.",
     name="fig-eliminated",
 )

@@ -35,19 +35,17 @@ from harness.records import collect, folder_of
 claims = ledger.load("claims")
 found = collect(folder_of(results), claims=claims)
 shown = reading.lines(found, claims)
+counts = reading.counts(shown)
 there = reading.written()
 
 # %% tags=["remove-input"]
 page.answer(reading.answer(shown, there))
 
 # %% tags=["remove-input"]
-counts = reading.counts(shown)
 page.show(
     figures.summary(counts, reading.finding(counts)),
-    alt="Five bars, one a paper, each divided by verdict: reproduced, partly, inconclusive, not "
-    "reproduced, reported, not run. Letters and numbers in the bars say how many.",
-    caption="Verdicts on the papers' claims, one bar a paper. Only rows of the papers count, not "
-    "the variants that this book judges beside them. {numref}`tab-scorecard` has the numbers.",
+    alt=reading.spoken(counts),
+    caption="Verdicts on the papers' claims, one bar a paper. What varies a claim does not count.",
     name="fig-scorecard",
 )
 
@@ -65,6 +63,7 @@ page.show(
 # - **R, reproduced:** in every test the 95 % interval over seeds lies on the right side.
 # - **N, not reproduced:** in some test it lies on the wrong side.
 # - **I, inconclusive:** an interval straddles its threshold.
+# - **U, uninformative:** what needs no attack, a null, passes the test as well.
 # - **P, partly:** some parts, such as data sets, are reproduced, but fewer than the claim needs.
 # - **r, reported:** the claim has numbers and no threshold.
 # - **–, not run:** nothing was run, or on too few seeds, or some test has no evidence.
@@ -76,11 +75,10 @@ page.show(
 # %%
 page.table(
     reading.count_table(shown),
-    caption="Verdicts on the papers' claims, by paper.",
+    caption="Number of claims by paper and verdict: reproduced (R), partly (P), "
+    "inconclusive (I), uninformative (U), not reproduced (N), reported (r), not run (–).",
     name="tab-scorecard",
 )
-
-# %% tags=["remove-input"]
 page.say(reading.who_is_silent(shown, there))
 
 # %% [markdown]
@@ -99,7 +97,7 @@ page.say(matrix(shown, reading.columns(found)))
 # Of many tests some decide by chance. Holm's correction (Holm 1979) takes all tests of a paper
 # together, those of the variants included. The verdicts above stand without it.
 
-# %% tags=["remove-input"]
+# %%
 page.say(reading.corrected(shown))
 
 # %% [markdown]

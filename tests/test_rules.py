@@ -27,7 +27,6 @@ HIDING = {"hide-input", "remove-input", "hide-cell", "remove-cell"}
 TAUGHT: dict[str, dict[str, str]] = {}
 # Public functions of one name in several modules: {name: why one name does not mean one idea}.
 NAMESAKES = {
-    "as_frame": "what the module made, as a table: claims.as_frame, verify.as_frame",
     "cross_entropy": "a loss with its gradient; a measure in float64, as a plain number",
     "load": "what the module is about: data.load, ledger.load",
     "status": "page.status shows what results.status says",

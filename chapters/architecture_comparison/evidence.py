@@ -153,8 +153,10 @@ def S09_seeds(fooled: Runs) -> Measures:
     found = agreement(of_the_four(by_dataset(fooled)))
     if found.empty:
         return {}
-    whole = (found["datasets"] == DATA_SETS).all()
-    return {m: found[m].tolist() for m in ("kendall_w", *["datasets_in_order"] * whole)}
+    measures = ["kendall_w"]
+    if (found["datasets"] == DATA_SETS).all():
+        measures.append("datasets_in_order")
+    return {measure: found[measure].tolist() for measure in measures}
 
 
 def S09_offgrid(shifted: Runs) -> Measures:

@@ -251,7 +251,11 @@ def at_rates(
 
 
 def trends(measured: pd.DataFrame) -> pd.DataFrame:
-    """Spearman correlation of the learning rate with each measure, by cell and seed."""
+    """Spearman correlation of the learning rate with each measure, by cell and seed.
+
+    Where all are given the same epochs and no rate gets there, all tie: a correlation of 0. What
+    was not measured is NaN.
+    """
     rows = [
         {
             "cell": f"{a}, {shown}",
@@ -267,8 +271,10 @@ def trends(measured: pd.DataFrame) -> pd.DataFrame:
 
 def _rank_correlation(rows: pd.DataFrame, column: str) -> float:
     rows = rows.dropna(subset=[column])
-    if len(rows) < 3 or rows[column].nunique() < 2:
+    if len(rows) < 3:
         return math.nan
+    if rows[column].nunique() < 2:
+        return 0.0 if TRENDS[column] == "rho_equal_convergence" else math.nan
     return float(spearmanr(rows["lr"], rows[column]).statistic)
 
 

@@ -20,6 +20,7 @@ from chapters.architecture_comparison.reading import (
     trend_table,
 )
 from chapters.shortcut_injection.reading import (
+    SEEDS_FOR_A_CLAIM,
     cells,
     clear,
     converged,
@@ -39,18 +40,37 @@ def answer(ways: Ways, fooled: Runs, control: Runs) -> str:
     """The chapter's answer in at most 60 words."""
     if not converged(fooled):
         return "Not run: no network of this chapter is there; the end of the page says why."
-    first = [_count(ways[way], lambda t: clear(above_next(t, "ViT").tolist())) for way in ways]
-    held = [_count(ways[way], lambda t: order(t) == IN_ORDER) for way in ways]
+    known = {way: _of_five_seeds(tables) for way, tables in ways.items()}
+    if not known[ON]:
+        means = ", ".join(
+            f"{mean(fooled, 'accuracy_difference', architecture=a):.2f} ({a})"
+            for a in converged(fooled).of("architecture")
+        )
+        return (
+            "**Not to be told here:** an order needs five seeds. Accuracy Difference: "
+            f"{means}. {_believe(fooled, control)}"
+        )
+    asked = {
+        ON: "data sets by Accuracy Difference with patches on its tokens",
+        OFF: "between them",
+        AGAINST_CONTROLS: "by loss against controls",
+    }
+    here = {way: own for way, own in known.items() if own}
+    first = [
+        f"on {sum(clear(above_next(t, 'ViT').tolist()) for t in own.values())} of {len(own)} "
+        f"{asked[way]}"
+        for way, own in here.items()
+    ]
+    held = [str(sum(order(t) == IN_ORDER for t in own.values())) for own in here.values()]
     return (
-        f"{_verdict(ways)} The ViT has the largest Accuracy Difference on {first[0]} data sets "
-        f"with patches on its tokens, on {first[1]} between them; it loses most against controls "
-        f"on {first[2]}. The order ViT, MLP, CNN holds on {held[0]}, {held[1]} and {held[2]}. "
+        f"{_verdict(ways)} The ViT comes first {', '.join(first)}. The paper's order holds on "
+        f"{' and '.join(filter(None, [', '.join(held[:-1]), held[-1]]))} of them. "
         f"{_believe(fooled, control)}"
     )
 
 
-def _count(tables: Tables, holds: Callable[[pd.DataFrame], bool]) -> str:
-    return f"{sum(map(holds, tables.values()))} of {len(tables)}"
+def _of_five_seeds(tables: Tables) -> Tables:
+    return {t: table for t, table in tables.items() if len(table.dropna()) >= SEEDS_FOR_A_CLAIM}
 
 
 def _verdict(ways: Ways) -> str:
@@ -108,12 +128,13 @@ def _by_order(tables: Tables) -> str:
 
 def tokens(ways: Ways) -> str:
     """What becomes of the ViT's lead when patches leave its tokens, where five seeds say it."""
-    lines = []
+    lines, compared = [], 0
     for title, table in ways[ON].items():
         if title not in ways[OFF]:
             continue
         on, off = (above_next(t, "ViT") for t in (table, ways[OFF][title]))
         change = for_a_claim((off - on).dropna().tolist())
+        compared += change.known
         if not (change.low > 0 or change.high < 0):
             continue
         gone = clear(on.tolist()) and not clear(off.tolist())
@@ -123,16 +144,18 @@ def tokens(ways: Ways) -> str:
             f"{change.high:.2f}), from {on.mean():.2f} to {off.mean():.2f}"
             + (", where no lead is left that the seeds agree on." if gone else ".")
         )
-    if not lines:
+    if not compared:
         return (
-            "On no data set do five seeds say that the ViT's lead changes when patches leave its "
-            "tokens."
+            "Not run with five seeds: what becomes of the ViT's lead when patches leave its tokens."
         )
     head = (
-        "The ViT's lead, its Accuracy Difference minus the larger of the other two, when patches "
-        "move from its tokens to between them:"
+        "The ViT's lead is its Accuracy Difference minus the larger of the other two. When patches "
+        f"move from its tokens to between them, the lead changes on {len(lines)} of {compared} "
+        f"data sets, by the interval over five seeds{':' if lines else '.'}"
     )
-    return "\n".join([head, "", *lines])
+    if lines:
+        head = f"**What is found depends on whether patches coincide with tokens.** {head}"
+    return "\n".join([head, "", *lines]).strip()
 
 
 def controls(ways: Ways) -> str:
@@ -143,17 +166,17 @@ def controls(ways: Ways) -> str:
             continue
         found = for_a_claim(gap(table, "CNN", "ViT"))
         who = (
-            "the CNN more than the ViT"
+            "the CNN loses more than the ViT"
             if found.low > 0
-            else "the ViT more than the CNN"
+            else "the ViT loses more than the CNN"
             if found.high < 0
-            else "neither more that the seeds agree on"
+            else "the seeds do not tell the CNN and the ViT apart"
         )
         told.setdefault(who, []).append(title)
     if not told:
         return "Not run: losses against controls."
     listed = "; ".join(f"{who} on {', '.join(titles)}" for who, titles in told.items())
-    return f"Against networks that never met a patch, clean accuracy is lost by {listed}."
+    return f"Of clean accuracy, against networks that never met a patch: {listed}."
 
 
 def consistency(tables: Tables) -> str:
@@ -184,9 +207,9 @@ def rising(trends: pd.DataFrame, paced: Runs) -> str:
     diverged = len(paced) - len(converged(paced))
     return (
         "The rank correlation of learning rate and Accuracy Difference is above 0.5, by the 95 % "
-        f"interval over seeds, in {epochs} cells of architecture and data set after equal epochs, "
-        f"in {loss} at equal training loss and in {test} at equal loss on shortcut test images "
-        f"({{numref}}`tab-rates`). {diverged} of {len(paced)} runs diverged and are left out."
+        f"interval over five seeds, in {epochs} cells of architecture and data set after equal "
+        f"epochs, in {loss} at equal training loss and in {test} at equal loss on shortcut test "
+        f"images ({{numref}}`tab-rates`). {diverged} of {len(paced)} runs diverged and are left out."
     )
 
 
@@ -200,15 +223,15 @@ def converging(trends: pd.DataFrame) -> str:
     )
     return (
         "The rank correlation of learning rate and epochs to converge is below -0.5, by the 95 % "
-        f"interval over seeds, in {own} cells for the training loss (the smallest rate alone had "
+        f"interval over five seeds, in {own} cells for the training loss (the smallest rate alone had "
         f"twice the epochs) and in {equal} for the loss on shortcut test images, with equal "
         "epochs for all."
     )
 
 
 def _cells_where(trends: pd.DataFrame, name: str, holds: Callable) -> str:
-    groups = trends.groupby("cell", sort=False)[name]
-    found = [holds(for_a_claim(values.dropna().tolist())) for _, values in groups]
+    groups = [v.dropna().tolist() for _, v in trends.groupby("cell", sort=False)[name]]
+    found = [holds(for_a_claim(values)) for values in groups if values]
     return f"{sum(found)} of {len(found)}"
 
 
@@ -239,23 +262,19 @@ def whom_it_believes(fooled: Runs, ablated: Runs) -> str:
         return "Not run: networks that know no places."
     falls = blind.values("accuracy_difference")
     guessed = [(1 - wrong) / 9 for wrong in blind.values("accuracy_conflict")]
-    without = clear(_without_belief(cells(blind).values()))
+    told = (
+        "The networks that know no places name the class of a wrong patch in "
+        f"{_mean(blind.values('follows_patch')):.1%} of cases; guessing where the object is not "
+        f"recognised would make it {_mean(guessed):.1%}. Their Accuracy Difference is "
+        f"{_mean(falls):.2f} on average and up to {max(falls):.2f}."
+    )
     despite = _belief_without_difference(fooled)
-    return " ".join(
-        filter(
-            None,
-            [
-                "The networks that know no places name the class of a wrong patch in "
-                f"{_mean(blind.values('follows_patch')):.1%} of cases; guessing where the object "
-                f"is not recognised would make it {_mean(guessed):.1%}. Their Accuracy Difference "
-                f"is {_mean(falls):.2f} on average and up to {max(falls):.2f}.",
-                despite,
-                "**Accuracy Difference measures what a network can do without the patch, not "
-                "whom it believes when the two disagree.**"
-                if without and despite
-                else "",
-            ],
-        )
+    if not despite:
+        return told
+    both = clear(_without_belief(cells(blind).values()))
+    return f"{told} {despite}" + both * (
+        " **Accuracy Difference measures what a network can do without the patch, not whom it "
+        "believes when the two disagree.**"
     )
 
 
@@ -299,21 +318,22 @@ def two_versions(ways: Ways, measured: pd.DataFrame) -> str:
     ordered = [title for title, table in tables.items() if order(table) == IN_ORDER]
     first = [t for t, table in tables.items() if clear(above_next(table, "ViT").tolist())]
     low, high = measured["lr"].min(), measured["lr"].max()
-    reserved = {lr: _cnn_smallest(measured, lr) for lr in (low, high)}
 
-    def names(of: Sequence[str]) -> str:
-        return ", ".join(of) or "none of the data sets"
+    def on(named: Sequence[str], of: int) -> str:
+        return f"on {len(named)} of {of} data sets" + (f" ({', '.join(named)})" if named else "")
+
+    def reserved(lr: float) -> str:
+        return on(_cnn_smallest(measured, lr), measured[measured["lr"] == lr]["data set"].nunique())
 
     return (
-        f"- **The unconditional order** ViT, MLP, CNN holds on: {names(ordered)}. The ViT has the "
-        f"largest Accuracy Difference on: {names(first)}.\n"
-        f"- **CNNs at low learning rates.** At the smallest rate ({low:g}) the CNN's Accuracy "
-        f"Difference is below both others on: {names(reserved[low])}; at the largest ({high:g}) "
-        f"on: {names(reserved[high])}.\n"
-        "- **ViTs without positions** have nothing but the surroundings of the patch to go by "
-        "({numref}`fig-belief`), which is a property of the network.\n\n"
-        "A data set is named where the 95 % intervals of paired differences over at least five "
-        "seeds say so."
+        "By the 95 % intervals of paired differences over at least five seeds:\n\n"
+        f"- **The unconditional order** ViT, MLP, CNN holds {on(ordered, len(tables))}. The ViT "
+        f"has the largest Accuracy Difference {on(first, len(tables))}.\n"
+        f"- **CNNs at low learning rates.** The CNN's Accuracy Difference is below both others "
+        f"{reserved(low)} at the smallest rate, {low:g}, and {reserved(high)} at the largest, "
+        f"{high:g}.\n"
+        "- **ViTs without positions** know no places, which is a property of the network; "
+        "{numref}`fig-belief` shows them."
     )
 
 

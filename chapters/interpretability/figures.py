@@ -1,6 +1,7 @@
 """Figures of chapter 4: runs in, matplotlib figure out; None where nothing was run."""
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -274,6 +275,10 @@ def portraits(looked: Runs) -> Figure:
     return fig
 
 
+def _two_lines(names: Iterable[str]) -> list[str]:
+    return [re.sub("(: | of the )", lambda end: end[0].rstrip() + "\n", name) for name in names]
+
+
 @needs_runs
 def detectors(looked: Runs) -> Figure:
     """AUROC of telling made from test images, a row a score and a panel a data set."""
@@ -290,7 +295,7 @@ def detectors(looked: Runs) -> Figure:
                 seeds(ax, y, per_seed(looked, measure, d), colour)
             ax.set(xlim=(-0.06, 1.06))
             ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-        axes[0].set_yticks(range(len(SCORES)), [name.replace(": ", ":\n") for name in SCORES])
+        axes[0].set_yticks(range(len(SCORES)), _two_lines(SCORES))
         axes[0].set_ylim(len(SCORES) - 0.5, -0.5)
         fig.supxlabel("AUROC, inverted against test images; dashed: guessing", fontsize=10)
     return fig

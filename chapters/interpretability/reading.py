@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
+from chapters.network_inversion.reading import over_cosine, working
 from harness.results import Result, Runs
 from harness.statistics import Interval, lowest, over_seeds
 
@@ -17,7 +18,8 @@ COIN = {
     "matrix": "matrix, row or column",
     "vector-matrix": "vector-matrix, row or column",
 }
-ASKED = ("by cosine", *(name for pair in COIN.items() for name in pair))  # of chapter 3
+# Of chapter 3; the runs of the first two are those over the weight of the cosine term.
+ASKED = ("by cosine", "too much cosine", *(name for pair in COIN.items() for name in pair))
 SCORES = {  # what tells inverted from test images: the measure
     "length of the feature vector": "auroc_norm",
     "low confidence": "auroc_confidence",
@@ -64,14 +66,36 @@ def _by_seed(runs: Runs, dataset: str, measure: str, reduce: Reduce) -> pd.Serie
 
 def spread(runs: Runs, measure: str, form: str, reduce: Reduce = float) -> str:
     """The lowest and the highest mean of a data set, in words: "0.73 to 0.99"."""
-    ends = [mean(runs, measure, d, reduce) for d in runs.of("dataset")]
-    shown = [format(end, form) for end in (min(ends), max(ends))] if ends else ["–"]
+    means = [mean(runs, measure, d, reduce) for d in runs.of("dataset")]
+    return _from_to([value for value in means if np.isfinite(value)], form)
+
+
+def _from_to(values: Sequence[float], form: str) -> str:
+    shown = [format(end, form) for end in (min(values), max(values))] if values else ["–"]
     return " to ".join(dict.fromkeys(shown))
 
 
+def ends(runs: Runs, measure: str, form: str, reduce: Reduce = float) -> str:
+    """The lowest and the highest run of all data sets, in words."""
+    return _from_to([reduce(result[measure]) for result in runs], form)
+
+
 def _lowest(gaps: Iterable[pd.Series]) -> Interval:
-    """The interval of the mean gap that lies lowest; without any, one that carries nothing."""
-    return lowest([over_seeds(gap) for gap in gaps if len(gap)])
+    """The interval of the mean gap that lies lowest; without any, one that carries nothing.
+
+    A data set without a pair of values carries nothing either.
+    """
+    return lowest([over_seeds(gap) for gap in gaps])
+
+
+def above(looked: Runs, measure: str, level: float, reduce: Reduce = float) -> Interval:
+    """Of measure − level over seeds, on the data set where its interval lies lowest."""
+    return _lowest(_by_seed(looked, d, measure, reduce) - level for d in looked.of("dataset"))
+
+
+def below(looked: Runs, measure: str, level: float, reduce: Reduce = float) -> Interval:
+    """The same of level − measure."""
+    return _lowest(level - _by_seed(looked, d, measure, reduce) for d in looked.of("dataset"))
 
 
 def above_everywhere(looked: Runs, first: str, second: str, reduce: Reduce = float) -> Interval:
@@ -92,7 +116,7 @@ def more_with_two(tossed: Runs, plain: Runs) -> Interval:
         (
             _by_seed(tossed, d, "clusters", with_two) - _by_seed(plain, d, "clusters", with_two)
         ).dropna()
-        for d in tossed.of("dataset")
+        for d in {*tossed.of("dataset"), *plain.of("dataset")}
     )
 
 
@@ -120,13 +144,15 @@ def most_with_two(swept: Runs, dataset: str) -> tuple[float, list[float]]:
     return best, found[best]
 
 
-def rank_by_seed(swept: Runs, dataset: str, most: float = np.inf) -> list[float]:
+def rank_by_seed(swept: Runs, dataset: str) -> list[float]:
     """Rank correlation of the cosine weight with the number of clusters, in each seed.
 
-    0 where that number never changes; a seed counts that has every weight up to `most`.
+    0 where that number never changes; a seed counts that has a number for every weight, so not
+    one with a generator that no class obeys often enough to count its clusters.
     """
-    wanted = {r.parameters["cosine"] for r in swept.all if r.parameters["cosine"] <= most}
-    own = measured(swept).where(dataset=dataset, cosine=sorted(wanted))
+    wanted = {r.parameters["cosine"] for r in swept.all}
+    counted = measured(swept).filter(lambda result: any(result["clusters"]))
+    own = counted.where(dataset=dataset)
     found = []
     for seed in sorted(own.of("seed")):
         runs = own.where(seed=seed)
@@ -138,10 +164,20 @@ def rank_by_seed(swept: Runs, dataset: str, most: float = np.inf) -> list[float]
     return found
 
 
-def ranks(swept: Runs, most: float = np.inf) -> str:
-    """The mean rank correlation on each data set, in words."""
-    found = {d: rank_by_seed(swept, d, most) for d in measured(swept).of("dataset")}
-    return ", ".join(f"{_mean(own):.2f} ({swept.title(d)})" for d, own in found.items() if own)
+def working_ranks(asked: Mapping[str, Runs], dataset: str) -> list[float]:
+    """The same over the weights at which no generator of this data set falls below 95 %."""
+    return rank_by_seed(working(asked, dataset), dataset)
+
+
+def ranks(asked: Mapping[str, Runs], *, of_working: bool = False) -> str:
+    """The mean rank correlation on each data set, over all weights or those that work, in words."""
+    swept = over_cosine(asked)
+    found = {
+        d: working_ranks(asked, d) if of_working else rank_by_seed(swept, d)
+        for d in measured(swept).of("dataset")
+    }
+    told = [f"{_mean(own):.2f} ({swept.title(d)})" for d, own in found.items() if own]
+    return ", ".join(told) or "–"
 
 
 def with_coin(asked: Mapping[str, Runs]) -> str:
@@ -166,6 +202,19 @@ def _counted(runs: Runs) -> str:
 def less_overlap(result: Result) -> int:
     """Classes whose inverted images share fewer units with training images than test images do."""
     return sum(a < b for a, b in zip(result["overlap_inverted"], result["overlap_test"]))
+
+
+def clearly_less_overlap(looked: Runs, dataset: str) -> list[float]:
+    """Classes in which that difference is clear: its interval over the seeds lies above 0.
+
+    One number for the data set, repeated for each seed; none of fewer than two seeds.
+    """
+    gaps = [
+        np.subtract(result["overlap_test"], result["overlap_inverted"])
+        for result in looked.where(dataset=dataset)
+    ]
+    clear = sum(over_seeds(values).low > 0 for values in zip(*gaps))
+    return [float(clear)] * len(gaps) if len(gaps) > 1 else []
 
 
 def preferred(shares: Sequence[float]) -> float:

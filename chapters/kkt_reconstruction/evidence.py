@@ -55,7 +55,7 @@ MARGIN = ("rank_correlation_margin_score",)
 
 
 def H17_n50(attacked: Runs) -> Mapping[str, Measures]:
-    return _by_dataset(_released(attacked, CIFAR), CALIBRATED)
+    return _calibrated(_released(attacked, CIFAR), CALIBRATED)
 
 
 def H17_n50_nulls(attacked: Runs) -> Mapping[str, Measures]:
@@ -67,7 +67,7 @@ def H17_n50_budget(spent: Runs) -> Mapping[str, Measures]:
 
 
 def H18_n50(attacked: Runs) -> Mapping[str, Measures]:
-    return _by_dataset(_released(attacked, ["mnist"]), CALIBRATED)
+    return _calibrated(_released(attacked, ["mnist"]), CALIBRATED)
 
 
 def H18_n50_nulls(attacked: Runs) -> Mapping[str, Measures]:
@@ -102,7 +102,13 @@ def H28_n50(attacked: Runs) -> Mapping[str, Measures]:
 
 def B01(attacked: Runs) -> Mapping[str, Measures]:
     unmixed = _named(attacked, "unmixed", "loss-scaled").where(dataset=[*CIFAR])
-    return _by_dataset(unmixed, ("auroc", "hits", "attack_seconds"))
+    return _each_dataset(
+        unmixed,
+        lambda runs: {
+            **_with_null(runs, ("auroc", "hits")),
+            "attack_seconds": runs.values("attack_seconds"),
+        },
+    )
 
 
 def B01_nulls(attacked: Runs) -> Mapping[str, Measures]:
@@ -137,6 +143,19 @@ def _each_dataset(runs: Runs, measure: Callable[[Runs], Measures]) -> Mapping[st
 
 def _by_dataset(runs: Runs, names: Sequence[str]) -> Mapping[str, Measures]:
     return _each_dataset(runs, lambda own: _measures(own, names))
+
+
+def _calibrated(runs: Runs, names: Sequence[str]) -> Mapping[str, Measures]:
+    return _each_dataset(runs, lambda own: _with_null(own, names))
+
+
+def _with_null(runs: Runs, names: Sequence[str]) -> Measures:
+    """Measures that rest on held-out images, and what mixtures of the training images reach."""
+    nulls = {
+        f"null_{name}": [max(run[f"span_{name}"], run[f"rows_{name}"]) for run in runs]
+        for name in names
+    }
+    return _measures(runs, names) | nulls
 
 
 def _beyond(runs: Runs) -> Mapping[str, Measures]:

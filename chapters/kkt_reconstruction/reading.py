@@ -98,8 +98,8 @@ def against_nulls(attacks: Mapping[str, Runs]) -> str:
             )
         else:
             told.append(
-                f"{name}: {gap} close images beyond the strongest null on the data set where the "
-                "interval reaches lowest, which is not shown to be above zero."
+                f"Not shown for {name[0].lower()}{name[1:]}: {gap} close images past the null on a "
+                "data set."
             )
     return " ".join(told)
 

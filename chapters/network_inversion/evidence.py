@@ -1,7 +1,7 @@
 """Chapter 3: from results to the measures of its claims, one function a claim.
 
-`asked` are the runs of every question of `design.questions`; claims that rank settings use all of
-their seeds, the others the seeds of the chapter.
+`asked` are the runs of every question of `design.questions`; a claim uses all seeds that it has.
+A data set that stands for another counts where that other was not run.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,40 +13,73 @@ from chapters.network_inversion.design import ALL_TERMS, CE_ONLY
 from chapters.network_inversion.reading import (
     Asked,
     above_best,
+    accuracy_gap,
+    agree,
     datasets,
     gap,
+    judged_on,
+    lowest_accuracy,
+    matched_arms,
+    over_cosine,
     per_seed,
     rank_by_seed,
+    steeper,
+    sure,
+    working,
 )
-from harness.results import Runs
 from lib import losses
 from lib.generator import hot_matrix, soft_vectors
 
 Measures = dict[str, list[float]]
+OTHERS = ("label", "vector", "matrix")  # that vector and matrix together are compared with
 
 
 def I01(seeds: Sequence[int]) -> Measures:
     return loss_checks(seeds)
 
 
-def I02(asked: Asked, seeds: Sequence[int]) -> dict[str, Measures]:
-    told = asked["vector-matrix"].where(seed=list(seeds))
-    agree = float(labels_agree())
-    return _by_title(
-        asked,
-        lambda d: {
-            "labels_agree": [agree] * len(per_seed(told, "inversion_accuracy", d)),
-            "accuracy_lost_without_matrix": (
-                per_seed(told, "inversion_accuracy", d) - per_seed(told, "accuracy_blank_matrix", d)
-            ).dropna().tolist(),
-        },
-    )  # fmt: skip
+def I02(asked: Asked) -> dict[str, Measures]:
+    told, agreed = asked["vector-matrix"], float(labels_agree())
+
+    def on(d: str) -> Measures:
+        lost = per_seed(told, "inversion_accuracy", d) - per_seed(told, "accuracy_blank_matrix", d)
+        return {
+            "labels_agree": [agreed] * len(per_seed(told, "inversion_accuracy", d)),
+            "accuracy_lost_without_matrix": lost.dropna().tolist(),
+        }
+
+    return _by_title(asked, on)
+
+
+# --- ways of telling: the rows, which ask for arms that agree within one point -------------------
 
 
 def I03(asked: Asked) -> dict[str, Measures]:
-    return _by_title(
-        asked, lambda d: {"vector_minus_label": gap(asked, "vector", "label", "intra", d)}
-    )
+    return _where_soft_vectors_agree(asked, ("vector", "label"), _vector_minus_label)
+
+
+def I04(asked: Asked) -> dict[str, Measures]:
+    return _where_soft_vectors_agree(asked, ("matrix", "vector"), _matrix_and_vector)
+
+
+def I05(asked: Asked) -> dict[str, Measures]:
+    """The gap with the width of its interval, which the row allows for, as one value a seed."""
+
+    def on(asked: Asked, arms: Sequence[str], d: str) -> Measures:
+        values = above_best(asked, arms[0], arms[1:], d)
+        interval = sure(values)
+        allowed = interval.estimate + (interval.high - interval.low)
+        found = [allowed] * len(values) if interval.known else []
+        return {"vector_matrix_minus_best_other_plus_width": found}
+
+    return _where_soft_vectors_agree(asked, ("vector-matrix", *OTHERS), on)
+
+
+# --- the same with arms that do not agree, and with hot vectors ---------------------------------
+
+
+def I03_unmatched(asked: Asked) -> dict[str, Measures]:
+    return _by_title(asked, lambda d: _vector_minus_label(asked, ("vector", "label"), d))
 
 
 def I03_hot(asked: Asked) -> dict[str, Measures]:
@@ -55,22 +88,27 @@ def I03_hot(asked: Asked) -> dict[str, Measures]:
     )
 
 
-def I04(asked: Asked) -> dict[str, Measures]:
-    return _by_title(
-        asked,
-        lambda d: {
-            "matrix_minus_vector": gap(asked, "matrix", "vector", "intra", d),
-            "steps_saved": gap(asked, "vector", "matrix", "steps_to_95", d),
-        },
-    )
+def I03_matched(asked: Asked) -> dict[str, Measures]:
+    return _where_matched(asked, ("vector", "label"), _vector_minus_label)
 
 
-def I05(asked: Asked) -> dict[str, Measures]:
-    others = ("label", "vector", "matrix")
-    return _by_title(
-        asked,
-        lambda d: {"vector_matrix_minus_best_other": above_best(asked, "vector-matrix", others, d)},
-    )
+def I04_unmatched(asked: Asked) -> dict[str, Measures]:
+    return _by_title(asked, lambda d: _matrix_and_vector(asked, ("matrix", "vector"), d))
+
+
+def I04_matched(asked: Asked) -> dict[str, Measures]:
+    return _where_matched(asked, ("matrix", "vector"), _matrix_and_vector)
+
+
+def I05_unmatched(asked: Asked) -> dict[str, Measures]:
+    return _by_title(asked, lambda d: _above_others(asked, ("vector-matrix", *OTHERS), d))
+
+
+def I05_matched(asked: Asked) -> dict[str, Measures]:
+    return _where_matched(asked, ("vector-matrix", *OTHERS), _above_others)
+
+
+# --- losses, convergence, images ----------------------------------------------------------------
 
 
 def I06(asked: Asked) -> dict[str, Measures]:
@@ -84,17 +122,27 @@ def I07(asked: Asked) -> dict[str, Measures]:
         asked,
         lambda d: {
             "later": gap(asked, "vector", "label", "steps_to_half", d),
+            "steeper": steeper(asked, d),
+        },
+    )
+
+
+def I07_tenths(asked: Asked) -> dict[str, Measures]:
+    return _by_title(
+        asked,
+        lambda d: {
+            "later": gap(asked, "vector", "label", "steps_to_half", d),
             "more_of_a_jump": gap(asked, "vector", "label", "jump", d),
         },
     )
 
 
-def I08(asked: Asked, seeds: Sequence[int]) -> dict[str, Measures]:
-    return _of(asked, seeds, inversion_accuracy="inversion_accuracy")
+def I08(asked: Asked) -> dict[str, Measures]:
+    return _of(asked, inversion_accuracy="inversion_accuracy")
 
 
-def I09(asked: Asked, seeds: Sequence[int]) -> dict[str, Measures]:
-    told = asked["vector-matrix"].where(seed=list(seeds))
+def I09(asked: Asked) -> dict[str, Measures]:
+    told = asked["vector-matrix"]
 
     def on(d: str) -> Measures:
         kid = per_seed(told, "kid", d) - 5 * per_seed(told, "test_kid", d)
@@ -107,60 +155,105 @@ def I09(asked: Asked, seeds: Sequence[int]) -> dict[str, Measures]:
     return _by_title(asked, on)
 
 
-def I10(asked: Asked, seeds: Sequence[int]) -> dict[str, Measures]:
-    return _of(asked, seeds, confidence="confidence")
+def I10(asked: Asked) -> dict[str, Measures]:
+    return _of(asked, confidence="confidence")
 
 
-def I10_hot(asked: Asked, seeds: Sequence[int]) -> dict[str, Measures]:
-    return _of(asked, seeds, "vector-matrix, hot", confidence="confidence")
+def I10_hot(asked: Asked) -> dict[str, Measures]:
+    return _of(asked, "vector-matrix, hot", confidence="confidence")
 
 
 def I11(asked: Asked) -> dict[str, Measures]:
-    swept = asked["by cosine"]
+    swept = over_cosine(asked)
     return _by_title(
         asked,
         lambda d: {
             "rho_intra": rank_by_seed(swept, "cosine", "intra", d),
             "rho_inter": rank_by_seed(swept, "cosine", "inter", d),
-            "lowest_accuracy": lowest_accuracy(swept, d),
+            "lowest_accuracy": lowest_accuracy(swept, "cosine", d),
         },
     )
 
 
-def I28(asked: Asked, seeds: Sequence[int]) -> Measures:
-    told = asked["vector-matrix"].where(seed=list(seeds))
+def I11_working(asked: Asked) -> dict[str, Measures]:
+    return _by_title(
+        asked,
+        lambda d: {
+            "rho_intra": rank_by_seed(working(asked, d), "cosine", "intra", d),
+            "rho_inter": rank_by_seed(working(asked, d), "cosine", "inter", d),
+        },
+    )
+
+
+def I28(asked: Asked) -> Measures:
+    told = asked["vector-matrix"]
     seconds = [s for d in datasets(asked) for s in per_seed(told, "generator_seconds", d)]
     return {"seconds": seconds} if seconds else {}
 
 
-def T14(asked: Asked, seeds: Sequence[int]) -> dict[str, Measures]:
-    return _of(asked, seeds, worst_class_accuracy="worst_class_accuracy")
+def T14(asked: Asked) -> dict[str, Measures]:
+    return _of(asked, worst_class_accuracy="worst_class_accuracy")
 
 
 # --- what they share ----------------------------------------------------------------------------
 
 
 def _by_title(asked: Asked, on: Callable[[str], Measures]) -> dict[str, Measures]:
-    """{title: measures of that data set}, for the data sets that the main setting has."""
-    return {asked["vector-matrix"].title(d): on(d) for d in datasets(asked)}
+    """{title: measures of that data set}, where there are any, of those that are judged."""
+    found = {asked["vector-matrix"].title(d): on(d) for d in judged_on(datasets(asked))}
+    return {title: measures for title, measures in found.items() if measures}
 
 
-def _of(
-    asked: Asked, seeds: Sequence[int], name: str = "vector-matrix", **measures: str
-) -> dict[str, Measures]:
-    told = asked[name].where(seed=list(seeds))
+def _of(asked: Asked, name: str = "vector-matrix", **measures: str) -> dict[str, Measures]:
     return _by_title(
-        asked, lambda d: {m: per_seed(told, scalar, d).tolist() for m, scalar in measures.items()}
+        asked,
+        lambda d: {m: per_seed(asked[name], scalar, d).tolist() for m, scalar in measures.items()},
     )
 
 
-def lowest_accuracy(runs: Runs, dataset: str) -> list[float]:
-    """The lowest inversion accuracy of each seed, over all values of what is varied."""
-    own = [r for r in runs.where(dataset=dataset) if "inversion_accuracy" in r.scalars]
-    found: dict[int, list[float]] = {}
-    for r in own:
-        found.setdefault(r.parameters["seed"], []).append(r["inversion_accuracy"])
-    return [min(found[seed]) for seed in sorted(found)]
+Compare = Callable[[Asked, Sequence[str], str], Measures]
+
+
+def _vector_minus_label(asked: Asked, arms: Sequence[str], dataset: str) -> Measures:
+    return {"vector_minus_label": gap(asked, *arms, "intra", dataset)}
+
+
+def _matrix_and_vector(asked: Asked, arms: Sequence[str], dataset: str) -> Measures:
+    matrix, vector = arms
+    return {
+        "matrix_minus_vector": gap(asked, matrix, vector, "intra", dataset),
+        "steps_saved": gap(asked, vector, matrix, "steps_to_95", dataset),
+    }
+
+
+def _above_others(asked: Asked, arms: Sequence[str], dataset: str) -> Measures:
+    first, *others = arms
+    return {"vector_matrix_minus_best_other": above_best(asked, first, others, dataset)}
+
+
+def _where_soft_vectors_agree(
+    asked: Asked, arms: Sequence[str], compare: Compare
+) -> dict[str, Measures]:
+    """On the data sets where these arms agree within one point, however well they are obeyed."""
+
+    def on(d: str) -> Measures:
+        if not agree(asked, arms, d, at_least=0.0):
+            return {}
+        return {**compare(asked, arms, d), "accuracy_gap": accuracy_gap(asked, arms, d)}
+
+    return _by_title(asked, on)
+
+
+def _where_matched(asked: Asked, names: Sequence[str], compare: Compare) -> dict[str, Measures]:
+    """On the data sets where they match, the hot vector in place of a soft one that does not."""
+
+    def on(d: str) -> Measures:
+        arms = matched_arms(asked, names, d)
+        if not arms:
+            return {}
+        return {**compare(asked, arms, d), "accuracy_gap": accuracy_gap(asked, arms, d)}
+
+    return _by_title(asked, on)
 
 
 def labels_agree() -> bool:

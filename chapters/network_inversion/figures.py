@@ -1,8 +1,10 @@
 """Figures of chapter 3: runs in, matplotlib figure out; None where nothing was run."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from matplotlib import colormaps
 from matplotlib.axes import Axes
@@ -26,6 +28,7 @@ from chapters.network_inversion.reading import (
     matched,
     mean,
     measured,
+    over_cosine,
     per_seed,
 )
 from harness import figures
@@ -46,8 +49,10 @@ def beside_real(
     """Real images above made ones of the same classes, a block a data set.
 
     real: `reading.real_images`; without any its row is left out.  rows: {label: question}.
+    classes: shown of each set, one fewer where more than three sets share the width.
     """
     shown = datasets(asked)
+    classes -= len(shown) > 3
     made = {
         (label, d): made_images(measured(asked[name]), d)
         for label, name in rows.items()
@@ -60,9 +65,10 @@ def beside_real(
     for d in shown:
         common = set.intersection(*(set(made[x, d]) for x in labels if made[x, d]))
         blocks[d] = sorted(common)[:classes]
+    narrow = len(shown) > 3
     first = ["real"] if any(d in real for d in shown) else []
     with style():
-        margin, gap, top = 0.8, 0.12, 0.2
+        margin, gap, top = 0.8, 0.12, 0.34 if narrow else 0.2
         cell = (WIDTH - margin - gap * (len(shown) - 1)) / (len(shown) * classes)
         cell = min(cell, 0.62)
         height = top + cell * len(first + labels)
@@ -70,8 +76,9 @@ def beside_real(
         fig = Figure(figsize=(max(width, WIDTH), height))
         for j, d in enumerate(shown):
             left = margin + j * (classes * cell + gap)
-            fig.text(left / fig.get_figwidth(), 1, asked["vector-matrix"].title(d),
-                     fontsize=9, va="top")  # fmt: skip
+            name = asked["vector-matrix"].title(d)
+            fig.text(left / fig.get_figwidth(), 1, name.replace(" (", "\n(") if narrow else name,
+                     fontsize=9, va="top", linespacing=1.1)  # fmt: skip
             for i, label in enumerate(first + labels):
                 for k, c in enumerate(blocks[d]):
                     picture = _picture(real, made, label, d, c)
@@ -124,7 +131,7 @@ def siblings(asked: Asked, real: Mapping[str, np.ndarray]) -> Figure | None:
     if not rows:
         return None
     least = min(widths)  # a class that a generator misses takes the last column of all
-    short = {name.replace(" (JPEG)", "").replace(" (900)", ""): row for name, row in rows.items()}
+    short = {re.sub(r" (\(JPEG\)|\(900\)|digits)", "", name): row for name, row in rows.items()}
     return figures.image_rows({name: row[:least] for name, row in short.items()})
 
 
@@ -142,7 +149,7 @@ def conditionings(asked: Asked) -> Figure | None:
     names = [n for n in TOLD if n not in ASKED_FOR_DOUBT] + list(ASKED_FOR_DOUBT)
     with style():
         titles = [asked["label"].title(d) for d in shown]
-        fig, axes = figures.small_multiples(titles, height=1.0 + 0.24 * len(names))
+        fig, axes = figures.small_multiples(titles, height=1.0 + 0.3 * len(names))
         for ax, d in zip(axes, shown):
             equal = matched(asked, names, d)
             for y, name in enumerate(names):
@@ -150,7 +157,7 @@ def conditionings(asked: Asked) -> Figure | None:
                 values = per_seed(asked[name], "intra", d).tolist()
                 figures.seeds(ax, y, values, colour, hollow=name not in equal)
             ax.set_xlim(left=0)
-        axes[0].set_yticks(range(len(names)), names)
+        axes[0].set_yticks(range(len(names)), [n.replace(", row", ",\nrow") for n in names])
         axes[0].invert_yaxis()
         fig.supxlabel("diversity within a class, 1 − mean cosine of features", fontsize=10)
         figures.key(fig, ASKED_FOR)
@@ -222,7 +229,7 @@ def unlike(asked: Asked) -> Figure | None:
     panels = {
         "another network\nnames the class": ("oracle_accuracy", "oracle_test_accuracy", None),
         "KID to the\ntraining images": ("kid", "test_kid", None),
-        "farther from them\nthan test images": ("nearest_auroc", None, 0.5),
+        "distance to the nearest\none, AUROC": ("nearest_auroc", None, 0.5),
     }
     kinds = {"vector-matrix, hot": (CERTAIN, 0.0), "vector-matrix": (DOUBTING, 0.22)}
     with style():
@@ -276,7 +283,8 @@ def in_numbers(
         return None
     with style():
         lines = -(-len(measures) // 3)
-        fig = Figure(figsize=(WIDTH, lines * (0.85 + 0.23 * len(names)) + 0.3))
+        foot = 0.85 if len(shown) < 4 else 1.1  # steeper names below the columns
+        fig = Figure(figsize=(WIDTH, lines * (foot + 0.23 * len(names)) + 0.3))
         axes = fig.subplots(lines, 3, sharex=True, sharey=True, squeeze=False)
         for ax, (title, (measure, form)) in zip(axes.flat, measures.items()):
             values = np.array([[mean(asked[n], measure, d) for d in shown] for n in names])
@@ -289,7 +297,7 @@ def in_numbers(
             ax.tick_params(length=0, labelbottom=True)
             ax.set_xticks([i + 0.5 for i in range(len(shown))],
                           [asked["label"].title(d).split(" (")[0] for d in shown], fontsize=7,
-                          rotation=20, ha="right", rotation_mode="anchor")  # fmt: skip
+                          rotation=20 if len(shown) < 4 else 40, ha="right", rotation_mode="anchor")  # fmt: skip
         axes[0, 0].set_yticks([i + 0.5 for i in range(len(names))], names)
         axes[0, 0].set_ylim(len(names), 0)
         for ax in axes[:, 0]:
@@ -306,7 +314,8 @@ def _cells(ax: Axes, values: np.ndarray, texts: np.ndarray, *, low: float, high:
             continue
         share = (value - low) / (high - low) if high > low else 0.0
         ax.add_patch(Rectangle((j, i), 0.96, 0.96, facecolor=shades(0.1 + 0.7 * share), lw=0))
-        ax.text(j + 0.48, i + 0.5, texts[i, j], ha="center", va="center", fontsize=8,
+        ax.text(j + 0.48, i + 0.5, texts[i, j], ha="center", va="center",
+                fontsize=8 if values.shape[1] < 4 else 6.5,
                 color=ON_DARK_CELLS if share > 0.6 else ON_PALE_CELLS)  # fmt: skip
     ax.set_xlim(0, values.shape[1])
     ax.grid(False)
@@ -361,14 +370,20 @@ def steps(asked: Asked) -> Figure | None:
     if table.empty:
         return None
     return figures.panels(
-        table, "step", "accuracy", "told by", "data set", columns=3, log_x=True, height=2.0,
+        table, "step", "accuracy", "told by", "data set", columns=_columns(table), log_x=True,
+        height=2.0,
         label_x="step of the generator", label_y="inversion accuracy",
     )  # fmt: skip
 
 
+def _columns(table: pd.DataFrame) -> int:
+    """Panels side by side: four stand two by two."""
+    return 2 if table["data set"].nunique() == 4 else 3
+
+
 def by_cosine(asked: Asked) -> Figure | None:
     """Diversity and accuracy over the weight of the cosine term, a panel a data set."""
-    table = measured(asked["by cosine"]).frame()
+    table = measured(over_cosine(asked)).frame()
     if table.empty:
         return None
     weights = sorted(table["cosine"].unique())
@@ -379,7 +394,7 @@ def by_cosine(asked: Asked) -> Figure | None:
     )
     long = long.assign(what=long["what"].map(shown), place=long["cosine"].map(weights.index))
     fig = figures.panels(
-        long, "place", "value", "what", "data set", columns=3, height=2.0,
+        long, "place", "value", "what", "data set", columns=_columns(long), height=2.0,
         label_x="γ, weight of the cosine term",
         label_y="diversity (1 − mean cosine), inversion accuracy",
     )  # fmt: skip

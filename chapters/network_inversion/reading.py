@@ -114,9 +114,7 @@ def accuracy_gap(asked: Asked, names: Sequence[str], dataset: str) -> list[float
     return (found.max(axis=1) - found.min(axis=1)).tolist()
 
 
-def agree(
-    asked: Asked, names: Sequence[str], dataset: str, *, at_least: float = CONVERGED
-) -> bool:
+def agree(asked: Asked, names: Sequence[str], dataset: str, *, at_least: float = CONVERGED) -> bool:
     """Whether inversion accuracies lie within one point of each other, and as high, everywhere."""
     gaps = accuracy_gap(asked, names, dataset)
     lowest = accuracies(asked, names, dataset).min(axis=None)

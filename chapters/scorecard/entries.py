@@ -6,7 +6,7 @@ HTML but for one line of Markdown in each, which the build turns into links to c
 from collections.abc import Sequence
 
 from chapters.scorecard.matrix import badge, text
-from chapters.scorecard.reading import LOOKS, PAPERS, Line, chapter_number, grouped
+from chapters.scorecard.reading import DECIDED, LOOKS, PAPERS, Line, chapter_number, grouped
 from harness.claims import Outcome, Verdict
 from harness.ledger import Claim
 from harness.statistics import over_seeds
@@ -48,19 +48,24 @@ def described(line: Line) -> dict[str, str]:
     claim, verdict = line.claim, line.verdict
     paper = f"{PAPERS[claim.paper].authors}, " if claim.paper in PAPERS else ""
     printed = "" if claim.reference == "none" else f" Printed there: {claim.reference}."
-    kept = {None: "", True: "stays decisive", False: "is no longer decisive"}[line.kept]
-    runs = f"{verdict.runs:,} runs, {verdict.seeds} seeds" if verdict.runs else ""
-    sizes = ", ".join(f"{size:,}" for size in verdict.sizes)
-    folder = f"; folder of results: {verdict.profile}" if verdict.profile else ""
+    kept = {True: "every decisive test stays so", False: "not every decisive test stays so"}
+    holm = kept[line.kept] if line.kept is not None and verdict.verdict in DECIDED else ""
+    made = {
+        "": f"{verdict.runs:,} runs" if verdict.runs else "",
+        "seeds: ": verdict.seeds or "",
+        "training images: ": ", ".join(f"{size:,}" for size in verdict.sizes),
+        "folder of results: ": verdict.profile,
+    }
+    runs = "; ".join(f"{what}{value}" for what, value in made.items() if value)
     found = {
         "Varies": f'<a href="#{text(claim.row)}">{text(claim.row)}</a>' if claim.row else "",
         "Differs": text(claim.differs),
         "Where": text(f"{paper}{claim.where}.{printed}"),
         "Criterion": text(claim.criterion),
         "Verdict": text(LOOKS[verdict.verdict].words + _scope(verdict)),
-        "Runs": text(f"{runs}{f'; training images: {sizes}' if sizes else ''}{folder}"),
+        "Runs": text(runs),
         "Run here": text("; ".join(line.stand_ins)),
-        "Holm": text(f"{kept} when all tests of the paper are corrected together") if kept else "",
+        "Holm": text(f"{holm} when all of the paper are corrected together") if holm else "",
         "Caveat": text(claim.caveat),
         "Notes": text(" ".join(verdict.notes)),
         "It takes": text(claim.missing) if verdict.verdict == "NOT-RUN" else "",

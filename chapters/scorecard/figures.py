@@ -9,11 +9,13 @@ from harness.style import INK, MUTED, PALETTE, WIDTH, style
 
 # Blue holds, orange does not, grey is open; what was not judged is an outline. Letters in the
 # bars keep their colour on dark pages, as the bars do: they are not the neutral ones.
+KEYS = 4  # in a line of the legend
 LIGHT, DARK = "#fdfdfd", "#1b1b1b"
 FILLS = {
     "REPRODUCED": (PALETTE[0], LIGHT),
     "PARTIAL": ("#8cc0e0", DARK),
     "INCONCLUSIVE": ("#c9c9c9", DARK),
+    "UNINFORMATIVE": ("#77746f", LIGHT),
     "NOT-REPRODUCED": (PALETTE[1], DARK),
     "REPORTED": ("none", INK),
     "NOT-RUN": ("none", MUTED),
@@ -38,9 +40,10 @@ def summary(counts: pd.DataFrame, finding: str) -> Figure:
                     y, count - 0.14, left=left + 0.07, height=0.8, color=fill,
                     edgecolor=edge, linewidth=0.8, linestyle=line,
                 )  # fmt: skip
+                between = " " if count > 3 else "\n"  # a narrow one has two lines
                 ax.text(
-                    left + count / 2, y, f"{look.letter}\n{count}", color=letters, fontsize=8.5,
-                    ha="center", va="center", linespacing=1.0,
+                    left + count / 2, y, f"{look.letter}{between}{count}", color=letters,
+                    fontsize=8.5, ha="center", va="center", linespacing=1.0,
                 )  # fmt: skip
                 left += count
         ax.set_yticks(range(len(counts)), counts.index, fontsize=10)
@@ -59,8 +62,9 @@ def summary(counts: pd.DataFrame, finding: str) -> Figure:
             )
             for v, look in LOOKS.items()
         ]
+        across = [handle for i in range(KEYS) for handle in handles[i::KEYS]]  # legends go down
         fig.legend(
-            handles=handles, loc="outside upper left", ncols=3, frameon=False, borderpad=0,
+            handles=across, loc="outside upper left", ncols=KEYS, frameon=False, borderpad=0,
             handlelength=1, handleheight=1, handletextpad=0.5, columnspacing=1.2, fontsize=9,
             title=finding, title_fontproperties={"size": 11, "weight": "bold"}, alignment="left",
         )  # fmt: skip

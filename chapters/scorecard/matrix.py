@@ -20,14 +20,15 @@ def text(words: object) -> str:
 
 def matrix(shown: Sequence[Line], columns: Sequence[str]) -> str:
     """All claims by data set, grouped by paper; every cell leads to the entry of its claim."""
-    head = "".join(f'<th scope="col">{_heading(name)}</th>' for name in columns)
+    names = ["claim", *columns, "verdict"]
+    head = "".join(f'<th scope="col"><span>{text(name)}</span></th>' for name in names)
     bodies = [_body(paper, group, columns) for paper, group in grouped(shown).items()]
     return "\n".join(
         [
             '<div class="scorecard">',
             f"<p>{key()}</p>",
             '<table class="scorecard">',
-            f'<thead><tr><th scope="col">claim</th>{head}<th scope="col">verdict</th></tr></thead>',
+            f"<thead><tr>{head}</tr></thead>",
             *bodies,
             "</table>",
             "</div>",
@@ -46,10 +47,6 @@ def key() -> str:
 def badge(verdict: str) -> str:
     look = LOOKS[verdict]
     return f'<span class="verdict {look.style}">{look.letter}</span>'
-
-
-def _heading(column: str) -> str:
-    return f"<span>{text(column)}</span>"
 
 
 def _body(paper: Paper, group: Sequence[Line], columns: Sequence[str]) -> str:

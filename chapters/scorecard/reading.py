@@ -44,13 +44,15 @@ LOOKS = {  # in the order in which they are shown and sorted
     "REPRODUCED": Look("R", "reproduced", "reproduced"),
     "PARTIAL": Look("P", "partly", "partly"),
     "INCONCLUSIVE": Look("I", "inconclusive", "inconclusive"),
+    "UNINFORMATIVE": Look("U", "uninformative", "uninformative"),
     "NOT-REPRODUCED": Look("N", "not reproduced", "not-reproduced"),
     "REPORTED": Look("r", "reported", "reported"),
     "NOT-RUN": Look("–", "not run", "not-run"),
 }
 assert {*LOOKS} == {*VERDICTS}
-JUDGED = ("REPRODUCED", "PARTIAL", "INCONCLUSIVE", "NOT-REPRODUCED")
-WHOLE = "as a whole"  # the column of claims that are judged on no data set of their own
+JUDGED = ("REPRODUCED", "PARTIAL", "INCONCLUSIVE", "UNINFORMATIVE", "NOT-REPRODUCED")
+DECIDED = ("REPRODUCED", "PARTIAL", "NOT-REPRODUCED")
+WHOLE = "as a whole"  # the column of claims that are not judged by data set
 
 
 class Cell(NamedTuple):
@@ -79,7 +81,7 @@ class Line:
     @property
     def stand_ins(self) -> list[str]:
         """The data sets that were run in place of others: "own in place of other"."""
-        sets = {data_set(part) for part in self.verdict.parts}
+        sets = {column_of(part) for part in self.verdict.parts}
         return [f"{own} in place of {of}" for own, of in STAND_INS.items() if own in sets]
 
 
@@ -91,16 +93,16 @@ def is_row(claim: Claim) -> bool:
     return claim.paper in PAPERS and re.fullmatch(r"[A-Z][0-9]{2}", claim.id) is not None
 
 
-def data_set(part: str) -> str:
-    """The data set that a part belongs to: "MLP, MNIST" -> "MNIST"."""
-    return part.rpartition(", ")[2]
+def column_of(part: str) -> str:
+    """The data set that a part belongs to, "MLP, MNIST" -> "MNIST", or else `WHOLE`."""
+    last = part.rpartition(", ")[2]
+    return last if last in {known.title for known in KNOWN.values()} else WHOLE
 
 
 def columns(found: Sequence[Verdict]) -> list[str]:
-    """The data sets that occur, known ones first and in their order, and `WHOLE`."""
-    seen = dict.fromkeys(data_set(part) for verdict in found for part in verdict.parts)
-    known = [known.title for known in KNOWN.values() if known.title in seen]
-    return [*known, *(name for name in seen if name not in known), WHOLE]
+    """The data sets that occur, in the order in which chapters have them, and `WHOLE`."""
+    seen = dict.fromkeys(column_of(part) for verdict in found for part in verdict.parts)
+    return [*(name for name in seen if name != WHOLE), WHOLE]
 
 
 def lines(found: Sequence[Verdict], claims: Mapping[str, Claim]) -> list[Line]:
@@ -119,7 +121,10 @@ def lines(found: Sequence[Verdict], claims: Mapping[str, Claim]) -> list[Line]:
 
 def grouped(shown: Sequence[Line]) -> dict[Paper, list[Line]]:
     """The lines of every paper, and of this book."""
-    papers = {**PAPERS, **{line.claim.paper: OWN for line in shown if line.claim.paper not in PAPERS}}
+    papers = {
+        **PAPERS,
+        **{line.claim.paper: OWN for line in shown if line.claim.paper not in PAPERS},
+    }
     groups = {paper: [] for paper in papers.values()}
     for line in shown:
         groups[papers[line.claim.paper]].append(line)
@@ -127,13 +132,18 @@ def grouped(shown: Sequence[Line]) -> dict[Paper, list[Line]]:
 
 
 def cells(verdict: Verdict, claim: Claim, names: Sequence[str]) -> dict[str, Cell]:
-    """The verdict by data set, or as a whole; parts on one data set are combined."""
-    by_part = bool(verdict.parts) or (verdict.verdict == "NOT-RUN" and claim.parts > 0)
-    if not by_part or names == [WHOLE]:
-        return {WHOLE: Cell(verdict.verdict, LOOKS[verdict.verdict].words)}
-    parts: dict[str, list[str]] = {name: [] for name in names if name != WHOLE}
+    """The verdict by data set, or as a whole; parts in one column are combined.
+
+    A claim by data set has every data set: where there is no part of it, it was not run.
+    """
+    parts: dict[str, list[str]] = {}
     for name, part in verdict.parts.items():
-        parts[data_set(name)].append(part.verdict)
+        parts.setdefault(column_of(name), []).append(part.verdict)
+    if not parts:
+        parts[WHOLE] = [verdict.verdict]
+    if verdict.parts and WHOLE not in parts or verdict.verdict == "NOT-RUN" and claim.parts:
+        by_set = {name: parts.get(name, []) for name in names if name != WHOLE}
+        parts = by_set or parts
     return {
         name: Cell(combine_parts(each, parts=len(each), needed=len(each)), told(each))
         for name, each in parts.items()
@@ -163,13 +173,12 @@ def counts(shown: Sequence[Line]) -> pd.DataFrame:
 
 
 def count_table(shown: Sequence[Line]) -> pd.DataFrame:
-    """`counts` to be shown, with the papers, their numbers of claims and the sums."""
+    """`counts` with letters as columns, the numbers of claims and the sums."""
     table = counts(shown)
-    table.columns = [look.words for look in LOOKS.values()]
+    table.loc["all five"] = table.sum()
+    table.columns = [look.letter for look in LOOKS.values()]
     table.insert(0, "claims", table.sum(axis=1))
-    table.insert(0, "paper", [f"{paper.topic} ({paper.authors})" for paper in PAPERS.values()])
-    sums = {"paper": "all five", **table.drop(columns="paper").sum()}
-    return pd.concat([table, pd.DataFrame([sums])], ignore_index=True)
+    return table.rename_axis("paper").reset_index()
 
 
 def silent(shown: Sequence[Line]) -> list[str]:
@@ -192,19 +201,31 @@ def finding(table: pd.DataFrame) -> str:
     return f"{judged} of {all_} claims judged, {table['REPRODUCED'].sum()} reproduced"
 
 
+def spoken(table: pd.DataFrame) -> str:
+    """The figure for those who do not see it."""
+    bars = [
+        f"{paper}: {', '.join(f'{n} {LOOKS[verdict].words}' for verdict, n in row.items() if n)}"
+        for paper, row in table.iterrows()
+    ]
+    return f"A bar a paper, divided by verdict. {'; '.join(bars)}."
+
+
 def answer(shown: Sequence[Line], there: set[str]) -> str:
     """The chapter's answer: the counts of verdicts, and why claims were not run."""
     sums = counts(shown).sum()
     judged = sums[list(JUDGED)].sum()
     absent = [line for line in shown if line.counted and line.claim.chapter not in there]
     later = sum(line.verdict.verdict == "NOT-RUN" for line in absent)
+    nulls = sums["UNINFORMATIVE"]
     return (
         f"Of the papers' {sums.sum()} claims {judged} could be judged: "
         f"**{sums['REPRODUCED']} reproduced, {sums['PARTIAL']} partly, "
         f"{sums['NOT-REPRODUCED']} not**; in {sums['INCONCLUSIVE']} an interval straddles its "
-        f"threshold. {sums['REPORTED']} are reported without one. {sums['NOT-RUN']} were not run"
+        "threshold"
+        + (f", in {nulls} a null passes, too" if nulls else "")
+        + f". Reported without one: {sums['REPORTED']}. Not run: {sums['NOT-RUN']}"
         + (f", {later} of them in chapters yet to be written" if later else "")
-        + f". {variants(shown)} variants are not counted."
+        + f". Variants, not counted: {variants(shown)}."
     )
 
 
@@ -232,11 +253,20 @@ def chapter_number(stem: str) -> str:
 
 
 def corrected(shown: Sequence[Line]) -> str:
-    """How many decisive verdicts stay so when all tests of a paper are corrected together."""
-    decisive = [line for line in shown if line.counted and line.kept is not None]
-    lost = [line.claim.id for line in decisive if not line.kept]
+    """How many decided claims keep their tests when all of a paper are corrected together."""
+    decided = [
+        line
+        for line in shown
+        if line.counted and line.kept is not None and line.verdict.verdict in DECIDED
+    ]
+    lost = [line.claim.id for line in decided if not line.kept]
     text = (
-        f"{len(decisive)} of the judged claims rest on tests whose interval decides; "
-        f"{len(decisive) - len(lost)} keep every one of them after Holm's correction"
+        f"{len(decided)} claims are decided, one way or the other, by intervals; in "
+        f"{len(decided) - len(lost)} of them every decisive test stays so after the correction"
     )
-    return text + (f", {', '.join(f'[{id}](#{id})' for id in lost)} do not." if lost else ".")
+    return text + (f", in {', '.join(link(id) for id in lost)} not every one." if lost else ".")
+
+
+def link(id: str) -> str:
+    """To the entry of a claim; as HTML, as Markdown links only to what it made itself."""
+    return f'<a href="#{id}">{id}</a>'

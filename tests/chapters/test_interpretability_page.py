@@ -1,17 +1,22 @@
 """Chapter 4: what its figures, claims and sentences make of made results."""
 
 import math
+import re
 from dataclasses import replace
+from inspect import signature
+from pathlib import Path
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from chapters.interpretability import evidence, figures, reading
-from harness import page
+from chapters.interpretability import evidence, figures, reading, sentences
+from harness import ledger, page
+from harness.claims import judge
 from harness.results import Result, Runs
 
 TITLES = {"digits": "Digits", "mnist": "MNIST"}
+CLAIMS = Path(__file__).resolve().parents[2] / "claims"
 
 
 def look(dataset: str, seed: int, **scalars) -> Result:
@@ -56,15 +61,17 @@ def look(dataset: str, seed: int, **scalars) -> Result:
     return Result("interpreted", {"dataset": dataset, "seed": seed}, "computed", values, arrays)
 
 
-def invert(dataset: str, seed: int, counts: list[int], cosine: float = 1.0) -> Result:
+def invert(
+    dataset: str, seed: int, counts: list[int], cosine: float = 1.0, accuracy: float = 0.96
+) -> Result:
     """A run of chapter 3."""
-    scalars = {"clusters": counts, "inversion_accuracy": 0.9}
+    scalars = {"clusters": counts, "inversion_accuracy": accuracy}
     parameters = {"dataset": dataset, "seed": seed, "cosine": cosine}
     return Result("inverted", parameters, "computed", scalars)
 
 
 def of(results: list[Result]) -> Runs:
-    return Runs(results, title=TITLES.get)
+    return Runs(results, title=lambda name: TITLES.get(name, name))
 
 
 def failed(result: Result) -> Result:
@@ -79,7 +86,10 @@ SWEPT = of(
     + [invert("digits", 1, [1] * 10, w) for w in (0.0, 1.0, 4.0)]
     + [invert("mnist", 0, [1] * 10, 0.0), failed(invert("mnist", 0, [], 1.0))]
 )
+TOO_MUCH = of([invert("digits", 0, [1] * 9 + [2], 64.0, accuracy=0.4)])
 ASKED = {
+    "by cosine": SWEPT,
+    "too much cosine": TOO_MUCH,
     "matrix": of([invert("digits", s, [1] * 10) for s in (0, 1, 2)]),
     "matrix, row or column": of([invert("digits", s, [2] * 10) for s in (0, 1)]),
     "vector-matrix": of([invert("mnist", 0, [1] * 10)]),
@@ -130,9 +140,13 @@ def test_a_point_has_the_colour_of_what_became_of_it():
 def test_evidence_is_by_data_set_with_a_value_a_seed_in_order():
     assert evidence.I12(LOOKED)["Digits"]["region_agreement"] == [0.3, 0.31]
     assert evidence.I12(LOOKED).keys() == {"Digits", "MNIST"}
-    assert evidence.I15(LOOKED)["Digits"] == {
+    assert evidence.I15_counted(LOOKED)["Digits"] == {
         "classes_with_less_overlap": [9, 9],
         "detector_auroc": [0.9, 0.9],
+    }
+    assert evidence.I15(LOOKED) == {
+        "Digits": {"classes_with_clearly_less_overlap": [9, 9], "detector_auroc": [0.9, 0.9]},
+        "MNIST": {"classes_with_clearly_less_overlap": [], "detector_auroc": [0.9]},
     }
     assert evidence.I16(LOOKED)["MNIST"] == {"probe_accuracy": [0.6]}
     assert evidence.I12(EMPTY) == evidence.I15(EMPTY) == evidence.I16(EMPTY) == {}
@@ -140,28 +154,123 @@ def test_evidence_is_by_data_set_with_a_value_a_seed_in_order():
 
 def test_clusters_are_judged_at_the_weight_with_most_pairs_the_smallest_of_equals():
     assert reading.most_with_two(SWEPT, "digits") == (1.0, [3, 0])
-    assert evidence.I13(SWEPT) == {
+    assert evidence.I13(ASKED) == {
         "Digits": {"classes_with_two": [3, 0]},
         "MNIST": {"classes_with_two": [0]},
     }
 
 
 def test_the_rank_correlation_needs_all_weights_and_is_0_without_a_change():
-    first, second = evidence.I14(SWEPT)["Digits"]["rho_clusters"]
+    first, second = reading.rank_by_seed(SWEPT, "digits")
     assert first == pytest.approx(math.sqrt(3) / 2) and second == 0
-    assert evidence.I14(SWEPT)["MNIST"]["rho_clusters"] == []
-    assert reading.rank_by_seed(SWEPT, "mnist", most=0.5) == [0]
+    assert reading.rank_by_seed(SWEPT, "mnist") == []
+
+
+def test_the_cosine_is_judged_on_all_weights_and_on_those_that_work():
+    [one] = evidence.I14(ASKED)["Digits"]["rho_clusters"]  # one seed has the largest weight
+    assert one == pytest.approx(math.sqrt(0.1))
+    assert evidence.I14_working(ASKED) == {
+        "Digits": {"rho_clusters": pytest.approx([math.sqrt(3) / 2, 0])},
+        "MNIST": {"rho_clusters": []},
+    }
+    unheard = ASKED | {"too much cosine": of([invert("digits", 0, [0] * 10, 64.0, accuracy=0.1)])}
+    assert evidence.I14(unheard)["Digits"] == {"rho_clusters": []}
+    assert "nan" not in sentences.clusters(LOOKED, unheard)
+    low = of([*SWEPT, invert("digits", 2, [1] * 10, 4.0, accuracy=0.5)])
+    assert evidence.I14_working({**ASKED, "by cosine": low})["Digits"] == {"rho_clusters": []}
+    assert "0.43 (Digits) over those" in sentences.clusters(LOOKED, ASKED)
+    assert reading.ranks(NOTHING) == reading.ranks(NOTHING, of_working=True) == "–"
+
+
+def test_what_stands_for_svhn_is_a_part_only_without_it():
+    both = of([look("svhn", 0), look("coloured-digits", 0)])
+    assert len(evidence.I12(both)) == len(evidence.I16(both)) == 1
+    assert len(evidence.I12(of([look("coloured-digits", 0)]))) == 1
+
+
+def test_every_measure_is_one_that_the_ledger_asks_for():
+    claims = ledger.load(CLAIMS)
+    looked = of([look(d, s) for d in TITLES for s in range(5)])
+    swept = of([invert("mnist", s, [1] * 10, w) for s in range(5) for w in (0.0, 1.0, 4.0)])
+    asked = {"by cosine": swept, "too much cosine": of([])}
+    for name in (name for name in vars(evidence) if re.fullmatch(r"I\d\d\w*", name)):
+        function = getattr(evidence, name)
+        given = {"looked": looked, "asked": asked}[next(iter(signature(function).parameters))]
+        verdict = judge(name.replace("_", "-"), function(given), claims=claims)
+        assert verdict.verdict != "NOT-RUN", (name, verdict.notes)
 
 
 def test_a_class_without_enough_images_counts_for_no_mean():
     assert reading.average([1, 2, 0]) == 1.5 and math.isnan(reading.average([0]))
 
 
+TWO = of([look(d, s) for d in TITLES for s in (0, 1, 2)])
+
+
 def test_a_sentence_needs_the_difference_on_every_data_set():
-    assert reading.above_everywhere(LOOKED, "auroc_norm", "auroc_units").low > 0
-    mixed = of([*LOOKED, look("mnist", 2, auroc_norm=0.1)])
+    assert reading.above_everywhere(TWO, "auroc_norm", "auroc_units").low > 0
+    mixed = of([*TWO, look("mnist", 3, auroc_norm=0.1)])
     assert not reading.above_everywhere(mixed, "auroc_norm", "auroc_units").low > 0
-    assert not reading.above_everywhere(EMPTY, "auroc_norm", "auroc_units").low > 0
+    for few in (EMPTY, LOOKED):  # one seed on MNIST
+        assert not reading.above_everywhere(few, "auroc_norm", "auroc_units").low > 0
+
+
+def with_(**scalars) -> Runs:
+    return of([look(d, s, **scalars) for d in TITLES for s in (0, 1, 2)])
+
+
+COINED = ASKED | {
+    "matrix": of([invert("digits", s, [1] * 10) for s in (0, 1)]),
+}
+COMPARISONS = [  # (words, sentence, runs that say so, runs that say the opposite)
+    ("shorter", sentences.lengths, TWO, with_(auroc_norm=0.1)),
+    ("wrong side", sentences.planes, TWO, with_(inverted_agreement=0.9)),
+    ("not the borders", sentences.plane, TWO, with_(inverted_agreement=0.9)),
+    ("fire other units", sentences.overlap_caption, TWO, with_(overlap_inverted=[0.8] * 10)),
+    ("the units differ", sentences.overlap, TWO, with_(overlap_inverted=[0.8] * 10)),
+    ("Length alone tells more", sentences.detectors_caption, TWO, with_(auroc_units=1.0)),
+    ("better detector", sentences.detectors, TWO, with_(auroc_units=1.0)),
+    ("not length alone", sentences.directions, TWO, with_(auroc_reconstruction_direction=0.4)),
+    ("handwriting", lambda runs: sentences.makers(runs, 3), TWO, with_(probe_features=0.2)),
+    ("better detector", lambda runs: sentences.answer(runs, ASKED), TWO, with_(auroc_units=1.0)),
+    ("Less than they seem", lambda runs: sentences.answer(runs, COINED), TWO,
+     with_(inverted_agreement=0.9)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "tell", "so", "opposite"), COMPARISONS)
+def test_a_comparison_stands_only_where_the_seeds_carry_it(words, tell, so, opposite):
+    assert words in tell(so)
+    for runs in (opposite, ONE_SEED):
+        assert words not in tell(runs)
+
+
+def test_the_coin_is_credited_only_where_it_makes_the_clusters():
+    assert "the coin makes the clusters" in sentences.coin_caption(COINED)
+    assert "own input" in sentences.coin(COINED)
+    swapped = COINED | {"matrix": COINED["matrix, row or column"],
+                        "matrix, row or column": COINED["matrix"]}  # fmt: skip
+    for asked in (swapped, ASKED | {"matrix": of([])}):
+        assert sentences.coin_caption(asked) == "" and "own input" not in sentences.coin(asked)
+
+
+@pytest.mark.parametrize("runs", [LOOKED, ONE_SEED, EMPTY])
+def test_every_sentence_can_be_said_of_what_there_is(runs):
+    for tell in (sentences.plane, sentences.overlap, sentences.portraits, sentences.detectors,
+                 sentences.directions):  # fmt: skip
+        assert tell(runs) and "nan" not in tell(runs)
+    for asked in (ASKED, NOTHING):
+        assert sentences.clusters(runs, asked) and sentences.coin(asked)
+        assert 0 < len(sentences.answer(runs, asked).split()) <= 60
+    assert sentences.makers(runs, 3)
+
+
+def test_what_limits_the_chapter_names_what_stands_for_svhn():
+    text = sentences.limits(of([look("coloured-digits", 0)]), 10_000, "bfloat16")
+    for words in ("1 seed;", "bfloat16", "(3,000 of", "in the place of SVHN", "are ours"):
+        assert words in text
+    assert "SVHN" not in sentences.limits(LOOKED, 600, "float32")
+    assert "1 to 2 seeds" in sentences.limits(LOOKED, 600, "float32")
 
 
 def test_the_coin_is_compared_on_the_seeds_that_both_have():

@@ -16,8 +16,8 @@ from chapters import shared
 from chapters.shortcut_injection import design, evidence, figures, reading
 from chapters.shortcut_injection import runs as chapter
 from harness import ledger
-from harness.page import judged
 from harness.store import split_values
+from harness.verdicts import judged
 from lib import data, models, predict, shortcuts, train
 
 needs_real = pytest.mark.skipif(

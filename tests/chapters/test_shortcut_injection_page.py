@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from chapters.shortcut_injection import design, evidence, figures, reading
+from chapters.shortcut_injection import design, evidence, figures, reading, sentences
 from harness import ledger
-from harness.page import judged
 from harness.results import Result, Runs
+from harness.verdicts import judged
 
 SETS = {"mnist": "MNIST", "cifar10-jpeg": "CIFAR-10 (JPEG)"}
+FIVE = (10, 11, 12, 13, 14)
 FULL = {"planted": True, "correlation": 1.0, "patch_size": 4, "colour": [1.0]}
 
 
@@ -20,8 +21,9 @@ def run(
     dataset="mnist", architecture="MLP", seed=10, *, lr=1e-3, epochs=20, clean=0.4, status="computed",
     given=None, **scalars,
 ) -> Result:  # fmt: skip
-    """One made run of `reliance`; given: more parameters."""
-    clean += 0.01 * (seed - 10)
+    """One made run of `reliance`; given: more parameters. A scalar can be a function of the seed."""
+    clean = clean(seed) if callable(clean) else clean + 0.01 * (seed - 10)
+    scalars = {name: v(seed) if callable(v) else v for name, v in scalars.items()}
     values = {
         "diverged": 0,
         "accuracy_shortcut": 1.0,
@@ -57,6 +59,11 @@ def run(
     )  # fmt: skip
 
 
+def alternating(seed) -> float:
+    """A value on which no seeds agree."""
+    return 0.1 if seed % 2 else 0.9
+
+
 def portrait(dataset="mnist", architecture="MLP", classes=10) -> Result:
     random = np.random.RandomState(0)
     labels = np.arange(classes)
@@ -75,7 +82,7 @@ def portrait(dataset="mnist", architecture="MLP", classes=10) -> Result:
     )
 
 
-def of(seeds=(10, 11, 12), datasets=tuple(SETS), given=None, **scalars) -> Runs:
+def of(seeds=FIVE, datasets=tuple(SETS), given=None, **scalars) -> Runs:
     cells = itertools.product(datasets, reading.ARCHITECTURES, seeds)
     return Runs([run(d, a, s, given=given, **scalars) for d, a, s in cells], title=SETS.get)
 
@@ -85,7 +92,7 @@ def joined(groups) -> Runs:
     return sum(others, start=first)
 
 
-def everything(seeds=(10, 11, 12), **scalars) -> dict[str, Runs]:
+def everything(seeds=FIVE, **scalars) -> dict[str, Runs]:
     """All groups of runs that figures take."""
     cells = itertools.product(SETS, reading.ARCHITECTURES)
     return {
@@ -212,9 +219,36 @@ def test_pairs_are_of_one_network_data_set_and_seed():
     assert (found.estimate, found.low, found.high) == pytest.approx((0.3, 0.3, 0.3))
 
 
-def test_two_seeds_have_no_interval():
-    found = reading.paired(of((10, 11), clean=0.5), of((10, 11), clean=0.2), "accuracy_clean")
-    assert found.estimate == pytest.approx(0.3) and math.isnan(found.low)
+def test_fewer_than_five_seeds_carry_no_claim():
+    four = reading.paired_by_seed(of(FIVE[:4], clean=0.5), of(FIVE, clean=0.2), "accuracy_clean")
+    five = reading.paired_by_seed(of(FIVE, clean=0.5), of(FIVE, clean=0.2), "accuracy_clean")
+    assert four == pytest.approx([0.3] * 4) and not reading.clear(four) and reading.clear(five)
+    assert reading.for_a_claim(four).low == -math.inf
+    assert not reading.clear([-gap for gap in five]) and not reading.clear([])
+    assert not reading.clear([alternating(seed) - 0.5 for seed in FIVE])
+
+
+def test_losses_are_kept_by_cell():
+    found = reading.lost(of(clean=0.2), of(clean=0.9).where(dataset="mnist"))
+    assert list(found) == ["MLP, MNIST", "CNN, MNIST", "ViT, MNIST"]
+    assert found["CNN, MNIST"] == pytest.approx([0.7] * 5)
+
+
+def test_the_gradient_is_ranked_over_networks_by_seed():
+    rising = Runs([
+        run(architecture=a, seed=s, saliency_ratio=k, follows_patch=k / 10)
+        for (k, a), s in itertools.product(enumerate(reading.ARCHITECTURES), (10, 11))
+    ])  # fmt: skip
+    assert reading.gradient_ranks(rising) == pytest.approx([1, 1])
+    assert reading.gradient_ranks(of()) == []  # all alike
+    assert reading.gradient_ranks(rising.where(architecture=["MLP", "CNN"])) == []
+
+
+def test_a_set_that_stands_in_is_left_out_where_the_other_was_run():
+    cells = {"MLP, coloured digits": 1, "MLP, MNIST": 2}
+    assert reading.of_the_four(cells) == cells
+    assert reading.of_the_four(cells | {"MLP, SVHN": 3}) == {"MLP, MNIST": 2, "MLP, SVHN": 3}
+    assert reading.of_the_four({"coloured digits": 1, "SVHN": 2}) == {"SVHN": 2}
 
 
 def test_along_has_a_row_for_every_observation_and_kind_of_image():
@@ -233,6 +267,16 @@ def test_differences_at_an_epoch_and_at_a_loss_by_hand():
     assert reading.difference_at_loss(result, math.sqrt(0.1)) == pytest.approx(0.25)
     assert reading.epochs_to_loss(result, 1e-5) == math.inf
     assert math.isnan(reading.difference_at_loss(result, 1e-5))
+
+
+def test_the_loss_on_test_images_does_not_lag():
+    result = run()  # shortcut test losses 2.3, 1.0, 0.5, 0.1 at epochs 0, 0.5, 1, 2
+    assert reading.epochs_to_loss(result, 0.5, on="test") == 1
+    assert reading.epochs_to_loss(result, math.sqrt(0.05), on="test") == pytest.approx(1.5)
+    assert reading.difference_at_loss(result, 0.5, on="test") == pytest.approx(0.4)
+    assert reading.epochs_to_loss(result, 0.01, on="test") == math.inf
+    result.arrays["losses"][-1, 0] = 0.0  # rounded
+    assert 1 < reading.epochs_to_loss(result, 0.1, on="test") < 2
 
 
 def test_tables_have_a_row_for_every_network_and_none_without_runs():
@@ -256,7 +300,7 @@ def test_one_seed_has_a_difference_without_an_interval():
 
 
 @pytest.mark.parametrize("draw", TAKES)
-@pytest.mark.parametrize("seeds", [(10, 11, 12), (10,)])
+@pytest.mark.parametrize("seeds", [FIVE, (10,)])
 def test_a_figure_is_drawn_from_several_seeds_and_from_one(draw, seeds):
     fig = drawn(draw, everything(seeds))
     fig.canvas.draw()
@@ -291,14 +335,28 @@ def test_a_network_that_was_not_run_leaves_a_gap(draw):
 
 
 def test_the_key_figure_says_what_is_lost():
-    groups = everything((10,))
+    groups = everything()
     text = words(drawn(figures.accuracy_without, groups))
     assert "falls by 50 points" in text and "MNIST" in text
 
 
+def test_the_key_figure_says_only_what_five_seeds_carry():
+    def said(planted, control) -> str:
+        return words(figures.accuracy_without(planted, control))
+
+    assert "falls" not in said(of((10,)), of((10,), clean=0.9))
+    assert "falls" not in said(of(clean=0.9), of(clean=0.4))
+    mixed = of(datasets=["mnist"], clean=0.4) + of(datasets=["cifar10-jpeg"], clean=alternating)
+    text = said(mixed, of(clean=0.9))
+    assert "falls" not in text and "Less accurate without a patch: 3 of 6 networks" in text
+
+
 def test_a_reliable_patch_that_is_not_believed_more_is_not_said_to_be():
     flat = joined(of(given={"correlation": c}) for c in (0.5, 1.0))
-    assert "is believed less" not in words(figures.reliability(flat))
+    vague = of(given={"correlation": 0.5}, follows_patch=alternating) + of(given={"correlation": 1.0})
+    few = drawn(figures.reliability, everything(FIVE[:3]))
+    for fig in (figures.reliability(flat), figures.reliability(vague), few):
+        assert "is believed less" not in words(fig)
     assert "Right in 90% of cases, a patch is believed less" in words(
         drawn(figures.reliability, everything())
     )
@@ -317,6 +375,68 @@ def test_pictures_of_few_classes(classes):
     assert len(figures.saliency(portraits).axes) == 3 * min(classes, 6)
     mixed = Runs([portrait(), portrait("cifar10-jpeg", classes=classes)], title=SETS.get)
     assert len(figures.planted_examples(mixed).axes) == 20
+
+
+# --- what is said --------------------------------------------------------------------------------
+
+
+def test_the_answer_follows_the_intervals_and_has_at_most_sixty_words():
+    titles = [*SETS.values(), "Fashion-MNIST (900)", "coloured digits"]
+    sets = dict(zip("abcd", titles))
+
+    def said(follows=0.8, never=0.05, clean=0.4, control=0.9, seeds=FIVE) -> str:
+        planted, other = (
+            Runs(of(seeds, datasets="abcd", clean=c, follows_patch=f).all, title=sets.get)
+            for c, f in ((clean, follows), (control, never))
+        )
+        return sentences.answer(planted, other)
+
+    assert said().startswith("**The patch, and less of the object.**")
+    assert said(clean=alternating).startswith("**The patch.**")
+    assert said(follows=alternating).startswith("**Less of the object.**")
+    for vague in (said(follows=0.05, clean=0.9), said(follows=0.01, clean=0.95), said(seeds=(10,))):
+        assert vague.startswith("Shown a *wrong* patch")
+    assert len(said().split()) <= 60 and "coloured digits" in said()
+    assert sentences.answer(Runs([]), Runs([])).startswith("Not run")
+
+
+def test_two_kinds_of_patches_are_compared_where_five_seeds_carry_it():
+    def said(a, b, seeds=FIVE) -> str:
+        first, second = (of(seeds, follows_patch=share) for share in (a, b))
+        return sentences.believed(first, second, of_a="right in 100%", of_b="right in 95%")
+
+    assert "90% of cases (right in 100%) and in 40% (right in 95%)" in said(0.9, 0.4)
+    assert "the first 50 points more often" in said(0.9, 0.4)
+    assert "the first 50 points less often" in said(0.4, 0.9)
+    assert "do not tell" in said(0.9, alternating)
+    assert "too few here to compare" in said(0.9, 0.4, FIVE[:3])
+    nothing = sentences.believed(of(), Runs([]), of_a="a", of_b="b")
+    assert nothing == "Not run: a, against b."
+
+
+def test_gradients_are_said_to_tell_what_they_tell():
+    def planted(sign) -> Runs:
+        ratio = dict(zip(reading.ARCHITECTURES, (3.0, 4.0, 5.0)))
+        return Runs([
+            run(architecture=a, seed=s, saliency_ratio=r, follows_patch=0.5 + 0.05 * sign(s) * r)
+            for (a, r), s in itertools.product(ratio.items(), FIVE)
+        ])  # fmt: skip
+
+    control = of(datasets=["mnist"], saliency_ratio=1.0)
+    up, down = (sentences.gradients(planted(sign), control) for sign in (lambda s: 1, lambda s: -1))
+    assert "larger than in the control in 3 of 3 networks" in up
+    assert up.endswith("a network with a larger ratio also believes more.")
+    assert down.endswith("a network with a larger ratio believes less.")
+    vague = sentences.gradients(planted(lambda s: 1 if s % 2 else -1), control)
+    assert vague.endswith("does not tell which network believes more.")
+    assert "in 0 of 6 networks" in sentences.gradients(of(saliency_ratio=1.0), of(saliency_ratio=3.0))
+    assert sentences.gradients(Runs([]), Runs([])) == "Not run: gradients."
+    assert sentences.gradients(planted(lambda s: 1), Runs([])) == "Not run: gradients."
+
+
+def test_a_fall_after_the_best_epoch_is_told_by_architecture():
+    assert "0.10 (MLP), 0.10 (CNN), 0.10 (ViT)" in sentences.fallen(of())
+    assert sentences.fallen(Runs([])) == "Not run: prolonged training."
 
 
 # --- what is judged ------------------------------------------------------------------------------

@@ -1,18 +1,18 @@
-"""Verdicts: from seeds to tests, from tests to parts and claims, and their records."""
+"""Verdicts: from seeds to tests, from tests to parts, from parts to claims."""
 
-import json
-import os
+from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations, combinations_with_replacement, permutations, product
 
 import pytest
-from small_ledger import ENTRY
 
 from harness import claims
 from harness.ledger import Claim, Criterion
+from harness.statistics import over_seeds
 
 
-def ledger(*tests, seeds=3, id="A1"):
-    return {id: Claim(id, "000", "§1", "D", "It is so.", "–", "text", seeds, tests)}
+def ledger(*tests, seeds=3, id="A1", paper="000"):
+    return {id: Claim(id, paper, "§1", "D", "It is so.", "–", "text", seeds, tests)}
 
 
 ABOVE = Criterion("gap", "above", 0.0)
@@ -51,10 +51,19 @@ def test_the_whole_interval_must_be_on_the_right_side(comparison, threshold, val
     assert claims.outcome_of(Criterion("m", comparison, threshold), values).outcome == outcome
 
 
-def test_the_median_is_not_moved_by_one_seed():
-    values = [1.0] * 8 + [-100.0]
-    assert claims.outcome_of(Criterion("m", "above", 0.0, "median"), values).outcome == "pass"
-    assert claims.outcome_of(Criterion("m", "above", 0.0), values).outcome == "inconclusive"
+@pytest.mark.parametrize("comparison", ["above", "at_least", "below", "at_most", "between"])
+def test_one_seed_never_settles_a_mean(comparison):
+    threshold = (-1e9, 1e9) if comparison == "between" else 0.0
+    for value in (-1e6, 0.0, 1e6):
+        found = claims.outcome_of(Criterion("m", comparison, threshold), [value])
+        assert found.outcome == "inconclusive" and found.interval.p_value is None
+
+
+def test_the_p_value_is_against_the_threshold():
+    found = claims.outcome_of(Criterion("m", "above", 1.0), UP).interval
+    assert found.p_value == over_seeds(UP, against=1.0).p_value > over_seeds(UP).p_value
+    assert claims.outcome_of(Criterion("m", "between", (0.0, 1.0)), UP).interval.p_value is None
+    assert claims.outcome_of(Criterion("m", "at_most", 0.0), [0, 0, 0]).interval.p_value is None
 
 
 def test_seeds_are_counted():
@@ -69,54 +78,66 @@ def test_seeds_are_counted():
 
 # --- from tests to the verdict
 
+R, N, P, I, O = "REPRODUCED", "NOT-REPRODUCED", "PARTIAL", "INCONCLUSIVE", "NOT-RUN"
+U, T = "UNINFORMATIVE", "REPORTED"
+DECIDES = {  # the first that is there
+    "fail": N,
+    "not run": O,
+    "null passes": U,
+    "inconclusive": I,
+    "pass": R,
+}
+
 
 @pytest.mark.parametrize(
-    ("outcomes", "wanted"),
-    [
-        (["pass"], "REPRODUCED"),
-        (["pass", "pass"], "REPRODUCED"),
-        (["fail", "fail"], "NOT-REPRODUCED"),
-        (["pass", "fail"], "PARTIAL"),
-        (["pass", "fail", "inconclusive"], "PARTIAL"),
-        (["pass", "fail", "not run"], "PARTIAL"),
-        (["pass", "inconclusive"], "INCONCLUSIVE"),
-        (["fail", "inconclusive"], "INCONCLUSIVE"),
-        (["inconclusive"], "INCONCLUSIVE"),
-        (["pass", "not run"], "INCONCLUSIVE"),
-        (["fail", "not run"], "INCONCLUSIVE"),
-        (["inconclusive", "not run"], "INCONCLUSIVE"),
-        (["not run", "not run"], "NOT-RUN"),
-    ],
+    "outcomes", [some for n in range(1, 6) for some in combinations(DECIDES, n)]
 )
-def test_every_combination(outcomes, wanted):
-    assert claims.combine(outcomes) == wanted == claims.combine(outcomes[::-1])
+def test_every_combination(outcomes):
+    wanted = DECIDES[next(outcome for outcome in DECIDES if outcome in outcomes)]
+    assert {claims.combine(order) for order in permutations(outcomes)} == {wanted}
+    assert claims.combine(outcomes * 2) == wanted
 
 
 def test_a_verdict_shows_what_it_rests_on():
     found = verdict({"gap": UP}, ABOVE)
-    assert found.verdict == "REPRODUCED" and found.seeds == 3
+    assert found.verdict == R and found.seeds == 3 and found.scope == ""
     assert found.evidence == {"gap": (1.0, 1.1, 1.2)}
     [outcome] = found.outcomes
-    assert outcome.interval.estimate == pytest.approx(1.1)
-    assert 1.0 <= outcome.interval.low < 1.1 < outcome.interval.high <= 1.2
-    assert str(outcome) == "mean of gap > 0: 1.1 [1, 1.2], n = 3, pass"
+    assert outcome.interval == over_seeds(UP)
+    assert (
+        str(outcome) == claims.in_words(found) == "mean of gap > 0: 1.1 [0.852, 1.35], n = 3, pass"
+    )
 
 
 @pytest.mark.parametrize("values", [UP, DOWN])
 def test_too_few_seeds_settle_nothing(values):
     found = verdict({"gap": values}, ABOVE, seeds=5)
-    assert found.verdict == "INCONCLUSIVE" and "3 of the 5 seeds" in found.notes[0]
+    assert found.verdict == O and found.notes == ("3 of the 5 seeds that a verdict needs.",)
     other = Criterion("other", "below", 0.0)
     found = verdict({"gap": UP * 2, "other": UP}, ABOVE, other, seeds=5)
-    assert found.verdict == "INCONCLUSIVE" and found.seeds == 3
+    assert found.verdict == O and found.seeds == 3
 
 
 def test_missing_evidence_is_never_a_pass():
     other = Criterion("other", "above", 0.0)
-    assert verdict({}, ABOVE).verdict == "NOT-RUN"
-    assert verdict({"gap": []}, ABOVE).verdict == "NOT-RUN"
+    for nothing in ({}, {"gap": []}):
+        found = verdict(nothing, ABOVE)
+        assert found.verdict == O and found.notes == () and found.seeds == 0
+        assert str(found.outcomes[0]) == "mean of gap > 0: no evidence, n = 0, not run"
     half = verdict({"gap": UP}, ABOVE, other)
-    assert half.verdict == "INCONCLUSIVE" and half.notes == ("Not run: mean of other > 0.",)
+    assert half.verdict == O and half.notes == ("Not run: mean of other > 0.",)
+    assert verdict({"gap": DOWN}, ABOVE, other).verdict == N
+
+
+def test_what_a_null_passes_says_nothing():
+    found = verdict({"gap": UP, "null_gap": UP}, ABOVE)
+    assert found.verdict == U and found.outcomes[0].outcome == "null passes"
+    for null in (DOWN, ASTRIDE, [], [1.0]):
+        assert verdict({"gap": UP, "null_gap": null}, ABOVE).verdict == R
+    for values, wanted in ((DOWN, N), (ASTRIDE, I), ([], O)):
+        assert verdict({"gap": values, "null_gap": UP}, ABOVE).verdict == wanted
+    with pytest.raises(ValueError, match="no test of 'other'"):
+        verdict({"gap": UP, "null_other": UP}, ABOVE)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -134,13 +155,11 @@ def test_misspelt_measures_and_claims_are_errors():
 
 def test_a_claim_without_threshold_is_reported_only():
     found = verdict({"anything": UP})
-    assert found.verdict == "INCONCLUSIVE" and "no threshold" in found.notes[0]
-    assert verdict({}).verdict == "NOT-RUN"
+    assert found.verdict == T and found.seeds == 3 and claims.in_words(found) == ""
+    assert verdict({}).verdict == verdict({"anything": []}).verdict == O
 
 
 # --- from parts to the verdict
-
-R, N, P, I, O = "REPRODUCED", "NOT-REPRODUCED", "PARTIAL", "INCONCLUSIVE", "NOT-RUN"
 
 
 @pytest.mark.parametrize(
@@ -148,32 +167,90 @@ R, N, P, I, O = "REPRODUCED", "NOT-REPRODUCED", "PARTIAL", "INCONCLUSIVE", "NOT-
     [
         ([], 3, O),
         ([O, O, O, O], 1, O),
-        ([R, R, R], 3, R),
+        # four of four
         ([R, R, R, R], 4, R),
+        ([R, R, R, I], 4, I),
+        ([R, R, R, N], 4, P),
+        ([N, N, N, N], 4, N),
+        ([N, N, N, I], 4, N),
+        ([I, I, I, I], 4, I),
+        # three of four
         ([R, R, R, N], 3, R),
-        ([R, P, N, I], 1, R),
+        ([R, R, I, N], 3, I),
         ([R, R, N, N], 3, P),
-        ([R, N, N], 3, P),
-        ([R, P, P, I], 3, P),
-        ([P, P], 3, P),
-        ([P, N, N, N], 3, P),
-        ([R, N], 4, P),
-        ([N, N], 3, N),
-        ([N, N, N, N], 3, N),
-        ([N, N, I, O], 3, N),
-        ([N, N, N, I], 1, I),
-        ([R, R], 3, I),
-        ([R, R, N], 3, I),
-        ([R, R, N, I], 3, I),
-        ([N], 3, I),
-        ([P, I, I, O], 3, I),
-        ([I, I, I, I], 3, I),
+        ([R, I, N, N], 3, P),
+        ([I, I, N, N], 3, N),
+        ([I, I, I, N], 3, I),
+        # three of four, on the parts that were run: all of three, both of two, the one
+        ([R, R, R, O], 3, R),
+        ([R, R, R], 3, R),
+        ([R, R, N, O], 3, P),
+        ([R, R, I, O], 3, I),
+        ([I, N, N, O], 3, N),
+        ([R, R, O, O], 3, R),
+        ([R, N, O, O], 3, P),
+        ([R, O, O, O], 3, R),
+        ([N, O, O, O], 3, N),
         ([I, O], 3, I),
+        # two of four: two of three, one of two, the one
+        ([R, R, N, O], 2, R),
+        ([R, I, N, O], 2, I),
+        ([R, N, O, O], 2, R),
+        ([R, O, O, O], 2, R),
+        # one of four
+        ([R, N, N, N], 1, R),
+        ([N, N, N, I], 1, I),
+        ([N, N, N, N], 1, N),
+        # what a null passes does not count, but what it would settle is told
+        ([R, R, R, U], 3, R),
+        ([R, R, U, N], 3, U),
+        ([R, R, U, I], 3, I),
+        ([R, U, N, N], 3, P),
+        ([U, U, N, N], 3, N),
+        ([U, U, U, U], 4, U),
+        # without thresholds
+        ([T, T, O, O], 4, T),
     ],
 )
-def test_every_combination_of_parts(found, needed, wanted):
+def test_parts_by_hand(found, needed, wanted):
     assert claims.combine_parts(found, parts=4, needed=needed) == wanted
     assert claims.combine_parts(found[::-1], parts=4, needed=needed) == wanted
+
+
+# How many of `needed` of `parts` are needed of those that were run.
+SCALED = {
+    (4, 4): {4: 4, 3: 3, 2: 2, 1: 1},
+    (3, 4): {4: 3, 3: 3, 2: 2, 1: 1},
+    (2, 4): {4: 2, 3: 2, 2: 1, 1: 1},
+    (1, 4): {4: 1, 3: 1, 2: 1, 1: 1},
+    (2, 3): {3: 2, 2: 2, 1: 1},
+    (3, 5): {5: 3, 4: 3, 3: 2, 2: 2, 1: 1},
+}
+
+
+@pytest.mark.parametrize(("needed", "parts"), SCALED)
+def test_every_combination_of_parts(needed, parts):
+    for found in combinations_with_replacement((R, N, I, U, O), parts):
+        run = [one for one in found if one != O]
+        wanted = by_completion(run, SCALED[needed, parts][len(run)]) if run else O
+        assert claims.combine_parts(found, parts=parts, needed=needed) == wanted, found
+        assert claims.combine_parts(run, parts=parts, needed=needed) == wanted, found
+
+
+def by_completion(run: Sequence[str], needed: int) -> str:
+    """The verdict by trying how the parts that straddle, then those of a null, could turn out."""
+
+    def can(open_: set[str], every: bool = False) -> bool:
+        ends = product(*[(R, N) if one in open_ else (one,) for one in run])
+        return (all if every else any)(end.count(R) >= needed for end in ends)
+
+    if can({I}, every=True):
+        return R
+    if can({I}):
+        return I
+    if can({I, U}):
+        return U
+    return P if R in run else N
 
 
 def with_parts(*tests, parts=4, needed=3, seeds=3):
@@ -184,37 +261,57 @@ def with_parts(*tests, parts=4, needed=3, seeds=3):
 def test_each_part_is_judged_as_a_claim_of_its_own():
     evidence = {"a": {"gap": UP}, "b": {"gap": DOWN}, "c": {"gap": UP + UP}, "d": {}}
     found = claims.judge("A1", evidence, claims=with_parts(ABOVE))
-    assert found.verdict == I and found.seeds == 3 and found.outcomes == ()
-    assert found.notes == ("3 of 4 parts have evidence; 2 reproduced.",)
+    assert found.verdict == P and found.seeds == 3 and found.outcomes == ()
+    assert found.scope == "3 of 4" and found.notes == ()
     assert [part.verdict for part in found.parts.values()] == [R, N, R, O]
     assert {name: part.evidence for name, part in found.parts.items()} == found.evidence
     for name, values in evidence.items():
         assert found.parts[name] == claims.judge("A1", values, claims=ledger(ABOVE))
     evidence["d"]["gap"] = UP
-    assert claims.judge("A1", evidence, claims=with_parts(ABOVE)).verdict == R
-    assert claims.judge("A1", {}, claims=with_parts(ABOVE)).verdict == O
+    whole = claims.judge("A1", evidence, claims=with_parts(ABOVE))
+    assert (whole.verdict, whole.scope) == (R, "4 of 4")
 
 
-def test_a_part_with_too_few_seeds_stays_open_and_says_so():
+def test_without_any_part_nothing_was_run():
+    found = claims.judge("A1", {}, claims=with_parts(ABOVE))
+    assert (found.verdict, found.scope, found.parts) == (O, "0 of 4", {})
+
+
+def test_parts_that_are_not_there_are_scope_and_no_failure():
+    few = claims.judge("A1", {"a": {"gap": UP}}, claims=with_parts(ABOVE))
+    assert (few.verdict, few.scope) == (R, "1 of 4")
+
+
+def test_a_part_with_too_few_seeds_was_not_run_and_says_so():
     evidence = {"a": {"gap": UP + UP}, "b": {"gap": UP}, "c": {"gap": DOWN}}
     found = claims.judge("A1", evidence, claims=with_parts(ABOVE, needed=1, seeds=5))
-    assert found.verdict == R and [part.verdict for part in found.parts.values()] == [R, I, I]
-    assert found.notes[1:] == ("b, c: 3 of the 5 seeds that a verdict needs.",)
+    assert found.verdict == R and [part.verdict for part in found.parts.values()] == [R, O, O]
+    assert found.scope == "1 of 4"
+    assert found.notes == ("b, c: 3 of the 5 seeds that a verdict needs.",)
+
+
+def test_a_claim_without_parts_needs_all_that_it_gets():
+    both = {"MNIST": {"gap": UP}, "CIFAR-10": {"gap": UP}}
+    found = verdict(both, ABOVE)
+    assert (found.verdict, found.scope, list(found.parts)) == (R, "2 of 2", ["MNIST", "CIFAR-10"])
+    found = verdict({**both, "SVHN": {"gap": DOWN}}, ABOVE)
+    assert (found.verdict, found.scope) == (P, "3 of 3")
+    assert verdict({**both, "SVHN": {"gap": ASTRIDE}}, ABOVE).verdict == I
+    assert verdict({**both, "SVHN": {}}, ABOVE).scope == "2 of 3"
 
 
 def test_parts_of_a_claim_without_threshold_are_reported_only():
     found = claims.judge("A1", {"a": {"x": UP}, "b": {"x": UP}}, claims=with_parts())
-    assert found.verdict == I and found.notes[1].startswith("a, b: Reported")
-    assert claims.as_frame([found], claims=with_parts())["evidence"][0] == f"a: {I}; b: {I}"
+    assert found.verdict == T and claims.in_words(found) == "a: REPORTED; b: REPORTED"
 
 
 @pytest.mark.parametrize(
     ("evidence", "words"),
     [
         ({name: {"gap": UP} for name in "abcde"}, "A1 has 4 parts, not 5"),
-        ({"gap": UP}, "must be {part: {measure: values}}; 'gap' is not so"),
-        ({"a": {"gap": UP}, "gap": UP}, "must be {part: {measure: values}}; 'gap' is not so"),
-        ({"a": {"b": {"gap": UP}}}, "Part 'a': .* must be {measure: values}; 'b' is not so"),
+        ({"gap": UP}, "must be {part: {measure: values}}"),
+        ({"a": {"gap": UP}, "gap": UP}, "must be {part: {measure: values}}"),
+        ({"a": {"b": {"gap": UP}}}, "Part 'a' of claim A1 has parts of its own"),
         ({"a": {"gap": UP}, "b": {"gpa": UP}}, "Part 'b': Claim A1 has no test of 'gpa'"),
         ({"a": {"gap": [float("nan")]}}, "Part 'a': .* is nan in its seed number 0"),
     ],
@@ -224,91 +321,58 @@ def test_evidence_that_does_not_fit_the_parts_is_an_error(evidence, words):
         claims.judge("A1", evidence, claims=with_parts(ABOVE))
 
 
-def test_evidence_by_part_for_a_claim_without_parts_is_an_error():
-    with pytest.raises(ValueError, match="A1 must be {measure: values}; 'a' is not so"):
-        verdict({"a": {"gap": UP}}, ABOVE)
+def test_evidence_half_by_part_is_an_error_without_parts_too():
+    with pytest.raises(ValueError, match="must be {part: {measure: values}}"):
+        verdict({"a": {"gap": UP}, "gap": UP}, ABOVE)
 
 
-def test_parts_in_tables():
+def test_parts_in_words():
     two = with_parts(ABOVE, parts=2, needed=2)
     found = claims.judge("A1", {"MNIST": {"gap": UP}, "CIFAR-10": {"gap": DOWN}}, claims=two)
-    plain = verdict({"gap": UP}, ABOVE)
-    up, down = "mean of gap > 0: 1.1 [1, 1.2], n = 3, pass", found.parts["CIFAR-10"].outcomes[0]
-    rows = claims.as_frame([found, plain], claims=two)
-    assert list(rows["verdict"]) == [P, R] and list(rows["evidence"]) == [
-        f"MNIST: {R} ({up}); CIFAR-10: {N} ({down})", up,
-    ]  # fmt: skip
-    assert claims.parts_frame([found, plain]).to_dict("records") == [
-        {"claim": "A1", "part": "MNIST", "verdict": R, "evidence": up},
-        {"claim": "A1", "part": "CIFAR-10", "verdict": N, "evidence": str(down)},
-    ]
-    assert list(claims.parts_frame([])) == ["claim", "part", "verdict", "evidence"]
+    up, down = (str(part.outcomes[0]) for part in found.parts.values())
+    assert claims.in_words(found) == f"MNIST: {R} ({up}); CIFAR-10: {N} ({down})"
 
 
-# --- records
+# --- several claims
+
+NARROW = [0.35, 0.5, 0.65]  # p = 0.029 against 0; that of UP is 0.003
 
 
-def test_records_are_collected_and_judged_by_the_ledger_as_it_stands(load, tmp_path):
-    found = load(ENTRY)
-    folder = tmp_path / "records"
-    made = claims.judge("S05", {"gap": [1.0, 1.1, 1.2, 1.0, 1.3]}, claims=found)
-    assert made.verdict == "REPRODUCED"
-    claims.record([made], folder, source="01/compare", profile="quick")
-    assert os.listdir(folder) == ["S05.json"]
-    first, second = claims.collect(folder, claims=found)
-    assert (first.verdict, first.source, first.profile) == ("REPRODUCED", "01/compare", "quick")
-    assert first.evidence == made.evidence and first.outcomes == made.outcomes
-    assert (second.id, second.verdict) == ("N01", "NOT-RUN")
-    harder = load(ENTRY.replace("above: 0", "above: 2"))
-    [after, _] = claims.collect(folder, claims=harder)
-    assert after.verdict == "PARTIAL" and "Recorded as REPRODUCED" in after.notes[0]
-    table = claims.as_frame([after, second], claims=harder)
-    assert list(table["verdict"]) == ["PARTIAL", "NOT-RUN"] and "gap > 2" in table["evidence"][0]
+def many(*ids, paper="000", **settings):
+    return {k: c for id in ids for k, c in ledger(ABOVE, id=id, paper=paper, **settings).items()}
 
 
-def test_parts_are_recorded_and_judged_again(load, tmp_path):
-    of_parts = ENTRY.replace("seeds: 5", "seeds: 3\n  parts: 3\n  needed: 2")
-    found = load(of_parts)
-    evidence = {"MNIST": {"gap": [1.0, 1.1, 1.2]}, "CIFAR-10": {"gap": [1, 1, 1]}, "SVHN": {}}
-    made = claims.judge("S05", evidence, claims=found)
-    claims.record([made], tmp_path, source="01/compare", profile="quick")
-    [again, _] = claims.collect(tmp_path, claims=found)
-    assert again == replace(made, source="01/compare", profile="quick") and again.verdict == R
-    harder = load(of_parts.replace("above: 0", "above: 1"))
-    [after, _] = claims.collect(tmp_path, claims=harder)
-    assert after.verdict == I and after.notes[-1].startswith("Recorded as REPRODUCED")
-    assert [part.verdict for part in after.parts.values()] == [I, P, O]
-    with pytest.raises(ValueError, match="S05.json cannot be used .*must be {measure: values}"):
-        claims.collect(tmp_path, claims=load(ENTRY))
+def survivors(found, evidence):
+    return claims.survives(
+        [claims.judge(id, values, claims=found) for id, values in evidence.items()], claims=found
+    )
 
 
-def test_nothing_recorded_is_not_run(load, tmp_path):
-    found = load(ENTRY)
-    assert [v.verdict for v in claims.collect(tmp_path / "none", claims=found)] == ["NOT-RUN"] * 2
+def test_a_claim_must_survive_all_tests_of_its_paper():
+    found = many("A1", "A2", "A3")
+    assert survivors(found, {"A1": {"gap": UP}, "A2": {"gap": NARROW}}) == {"A1": True, "A2": True}
+    three = {"A1": {"gap": UP}, "A2": {"gap": NARROW}, "A3": {"gap": ASTRIDE}}
+    assert survivors(found, three) == {"A1": True, "A2": False}  # what straddles was asked, too
+    apart = many("A1", "A2") | many("A3", paper="001")
+    assert survivors(apart, three) == {"A1": True, "A2": True}
 
 
-@pytest.mark.parametrize("change", ["cut", "unknown claim", "no evidence"])
-def test_a_record_that_cannot_be_used_is_named(load, tmp_path, change):
-    found = load(ENTRY)
-    claims.record([claims.judge("S05", {}, claims=found)], tmp_path, source="s", profile="quick")
-    path = tmp_path / "S05.json"
-    content = json.loads(path.read_text())
-    if change == "cut":
-        path.write_text(path.read_text()[:50])
-    else:
-        content.update({"id": "S99"} if change == "unknown claim" else {"evidence": None})
-        path.write_text(json.dumps(content))
-    with pytest.raises(ValueError, match="S05.json cannot be used"):
-        claims.collect(tmp_path, claims=found)
+def test_a_failure_must_survive_too_and_parts_are_tests():
+    found = {"A1": with_parts(ABOVE, needed=2)["A1"]}
+    down = [-value for value in NARROW]
+    assert survivors(found, {"A1": {"a": {"gap": UP}, "b": {"gap": down}}}) == {"A1": True}
+    more = {"a": {"gap": UP}, "b": {"gap": down}, "c": {"gap": down}}
+    assert survivors(found, {"A1": more}) == {"A1": False}
 
 
-def test_a_full_disk_leaves_the_earlier_record(load, tmp_path, monkeypatch):
-    found = load(ENTRY)
-    folder = tmp_path / "records"
-    made = [claims.judge("S05", {}, claims=found)]
-    claims.record(made, folder, source="s", profile="quick")
-    before = (folder / "S05.json").read_text()
-    monkeypatch.setattr(os, "replace", lambda *_: (_ for _ in ()).throw(OSError(28, "full")))
-    with pytest.raises(OSError, match="full"):
-        claims.record(made, folder, source="other", profile="quick")
-    assert os.listdir(folder) == ["S05.json"] and (folder / "S05.json").read_text() == before
+def test_what_has_no_p_value_or_no_verdict_is_left_out():
+    every = Criterion("gap", "above", 0.0, "every")
+    found = many("A1", "A2", "A3", seeds=3) | ledger(every, id="A4")
+    evidence = {
+        "A1": {"gap": NARROW},
+        "A2": {"gap": [1.0, 1.1]},  # too few seeds
+        "A3": {"gap": [1.0, 1.0, 1.0]},  # no spread
+        "A4": {"gap": UP},  # seeds are counted
+    }
+    assert survivors(found, evidence) == {"A1": True}
+    assert claims.survives([], claims=found) == {}

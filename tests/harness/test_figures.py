@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from harness import figures
 from harness.results import Result, Runs
+from harness.statistics import over_seeds
 from harness.style import INK, MUTED, PALETTE, WIDTH, make_dark, style
 
 
@@ -68,8 +69,15 @@ def test_seeds_are_faint_marks_with_their_mean_and_its_interval():
     faint, interval, mean = ax.lines
     assert faint.get_xdata().tolist() == [0.0, 1.0] and set(faint.get_ydata()) == {2.0}
     assert list(mean.get_xdata()) == [0.5]
-    low, high = interval.get_xdata()
-    assert low <= 0.5 <= high and low < high
+    expected = over_seeds([0.0, 1.0])
+    assert list(interval.get_xdata()) == [expected.low, expected.high]
+
+
+def test_one_seed_has_a_mean_and_no_interval():
+    _, (ax,) = figures.small_multiples(["A"], height=1.5)
+    figures.seeds(ax, 2.0, [0.5], PALETTE[0])
+    faint, mean = ax.lines
+    assert faint.get_xdata().tolist() == [0.5] and list(mean.get_xdata()) == [0.5]
 
 
 def test_without_seeds_nothing_is_drawn():

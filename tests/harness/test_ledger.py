@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from small_ledger import ENTRY
+from small_ledger import ENTRY, VARIANT
 
 from harness import ledger
 from harness.ledger import Criterion
@@ -16,6 +16,37 @@ def test_the_ledger_is_read(load):
     assert first == Criterion("gap", "above", 0.0) and found["N01"].tests == ()
     assert str(second) == "in 80% of seeds, gap in [0.0, 1.5]"
     assert {(claim.parts, claim.needed) for claim in found.values()} == {(0, 0)}
+    assert found["S05"].chapter == "02_architecture_comparison"
+    optional = ("figure", "caveat", "missing", "row", "differs")
+    assert {getattr(found["S05"], name) for name in optional} == {""}
+
+
+@pytest.mark.parametrize("name", ["figure", "caveat", "missing"])
+def test_what_a_reader_must_know_is_read(load, name):
+    found = load(ENTRY.replace("seeds: 5", f"seeds: 5\n  {name}: One sentence."))
+    assert getattr(found["S05"], name) == "One sentence."
+
+
+def test_an_entry_that_varies_a_row_names_it(load):
+    found = load(ENTRY + VARIANT)["S05-offgrid"]
+    assert (found.row, found.differs) == ("S05", "Patches moved off the grid of tokens.")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("  row: S05\n", "", "names it as row, and says in what it differs"),
+        ("  differs: Patches moved off the grid of tokens.\n", "", "names it as row, and says"),
+        ("row: S05", "row: S05-offgrid", "names it as row, and says"),
+        ("row: S05", "row: S06", "S05-offgrid varies S06, which is no row of the ledger"),
+        ("row: S05", "row: S05-again", "S05-offgrid varies S05-again, which is no row"),
+        ("row: S05", "row:", "row must be a text"),
+    ],
+)
+def test_a_variant_of_nothing_is_named(load, old, new, words):
+    another = VARIANT.replace("S05-offgrid:", "S05-again:")
+    with pytest.raises(ValueError, match=words):
+        load(ENTRY + another + VARIANT.replace(old, new))
 
 
 @pytest.mark.parametrize(
@@ -42,6 +73,10 @@ def test_parts_that_make_no_sense_are_named(load, lines):
     [
         ('paper: "000"', "paper: 000", "S05: paper must be a text"),
         ("kind: D", "kind: X", "kind must be one of"),
+        ("  chapter: 02_architecture_comparison\n", "", "missing or unknown: \\['chapter'\\]"),
+        ("kind: D", "kind: D\n  figure:", "S05: figure must be a text"),
+        ("kind: D", "kind: D\n  caveat: [1]", "S05: caveat must be a text"),
+        ("kind: D", "kind: D\n  missing: ' '", "S05: missing must be a text"),
         ("seeds: 5", "seeds: 0", "seeds must be a whole number"),
         ("seeds: 5", "seeds: five", "seeds must be a whole number"),
         ("  reference: fig only\n", "", "missing or unknown: \\['reference'\\]"),
@@ -68,6 +103,7 @@ def test_parts_that_make_no_sense_are_named(load, lines):
         ("above: 0", "above: .nan", "cannot be nan"),
         ("[0, 1.5]", "[0]", "cannot be \\[0\\]"),
         ("share_of_seeds", "average", "statistic must be one of"),
+        ("statistic: share_of_seeds\n      share: 0.8", "statistic: median", "one of mean, share"),
         ("      share: 0.8\n", "", "needs a share"),
         ("share: 0.8", "share: 80", "needs a share"),
         ("kind: D", "kind: [", "cannot be read"),

@@ -14,7 +14,8 @@ from PIL import Image
 from harness import page
 from harness.ledger import Claim, Criterion
 from harness.results import Result
-from harness.statistics import Interval
+from harness.statistics import Interval, over_seeds
+from harness.study import Study
 from harness.style import style
 
 WORDS = {"alt": "Two lines fall.", "caption": "The residual *falls*.", "name": "kkt-residual"}
@@ -131,6 +132,8 @@ def test_say_is_a_paragraph(shown):
         (Interval(1.0, 0.0, 2.0), []),
         (Interval(1.0, -0.1, 2.0), []),
         (Interval(-1.0, -2.0, -0.1), []),
+        (over_seeds([1.0]), []),
+        (over_seeds([]), []),
     ],
 )
 def test_a_sentence_that_compares_stands_only_on_its_interval(shown, interval, said):
@@ -149,9 +152,16 @@ def test_an_answer_has_one_to_sixty_words(shown, words):
         page.answer(" ".join(["word"] * words))
 
 
-def test_an_answer_stands_in_a_box_of_its_own(shown):
-    page.answer("Yes, *mostly*.")
-    assert shown[0][0] == ":::{div} answer\nYes, *mostly*.\n:::"
+def test_an_answer_stands_in_a_box_of_its_own_and_can_be_taken_over_by_name(shown):
+    page.answer("\n    Yes, *mostly*.\n    ")
+    page.answer("No.", name="trust")
+    (data, metadata), (_, other) = shown
+    assert data["text/markdown"] == ":::{div} answer\nYes, *mostly*.\n:::"
+    assert data["text/plain"] == "Yes, *mostly*."
+    assert metadata == {"answer": {"name": "answer", "text": "Yes, *mostly*."}}
+    assert other == {"answer": {"name": "trust", "text": "No."}}
+    with pytest.raises(ValueError, match="is no name"):
+        page.answer("No.", name="No")
 
 
 # --- the state of the runs ----------------------------------------------------------------------
@@ -202,57 +212,43 @@ def claim(id: str, parts: int = 0) -> Claim:
 
 
 @pytest.fixture
-def ledger(monkeypatch):
+def study(monkeypatch, tmp_path) -> Study:
+    """One whose ledger has three claims; records stand below the test's own folder."""
     claims = {"A01": claim("A01"), "A02-n50": claim("A02-n50", parts=2), "A03": claim("A03")}
     monkeypatch.setattr(page.ledger, "load", lambda folder: claims)
-    return claims
+    monkeypatch.chdir(tmp_path)
+    return Study(tmp_path / "quick", stand_ins={"coloured digits": "SVHN"})
 
 
 EVIDENCE = SimpleNamespace(
-    __name__="chapters.toy.evidence",
-    A01=lambda runs: {"MNIST": {"gap": runs}, "SVHN": {"gap": [-x for x in runs]}},
-    A02_n50=lambda runs: {"MNIST": {"gap": runs}, "SVHN": {"gap": runs}},
+    A01=lambda runs: {"gap": runs},
+    A02_n50=lambda runs: {
+        "MNIST": {"gap": runs},
+        "coloured digits": {"gap": [-run for run in runs]},
+    },
     A03=lambda runs: {},
 )
 
 
-def test_a_claim_is_judged_by_the_function_of_its_name(ledger):
-    found = page.judged(ledger, EVIDENCE, runs=[1.0, 2.0], others="ignored")
-    assert [(v.id, v.on, v.verdict) for v in found] == [
-        ("A01", "MNIST", "REPRODUCED"),
-        ("A01", "SVHN", "NOT-REPRODUCED"),
-        ("A02-n50", "", "REPRODUCED"),
-    ]
-    assert [v.id for v in page.judged(ledger, EVIDENCE, names=["A02-n50"], runs=[1.0, 2.0])] == [
-        "A02-n50"
-    ]
-
-
-def test_verdicts_are_shown_with_what_they_rest_on_and_recorded(
-    shown, ledger, tmp_path, monkeypatch
-):
-    monkeypatch.chdir(tmp_path)
-    study = SimpleNamespace(ledger="claims", folder=tmp_path / "quick")
-    page.verdicts(study, EVIDENCE, runs=[1.0, 2.0])
+def test_verdicts_are_shown_with_what_they_rest_on_and_recorded(shown, study, tmp_path):
+    page.verdicts(study, EVIDENCE, runs=[1.0, 1.1])
     table, evidence = (text for text, _ in shown)
-    assert "| A01 | Statement A01. | MNIST | REPRODUCED |" in table
-    assert "MNIST: reproduced; SVHN: reproduced" in table
-    assert "mean of gap > 0: 1.5 [1, 2], n = 2, pass" in evidence
+    assert "| A01 | Statement A01. | c | REPRODUCED | – |" in table
+    assert "MNIST: reproduced; coloured digits: not-reproduced" in table
+    assert ":name: tab-verdicts-a01" in table
+    assert "Run here: coloured digits in place of SVHN." in table
+    assert "mean of gap > 0: 1.05 [0.415, 1.69], n = 2, pass" in evidence
     kept = {path.stem: json.loads(path.read_text()) for path in tmp_path.rglob("*.json")}
-    assert kept.keys() == {"A01-MNIST", "A01-SVHN", "A02-n50"}
-    assert kept["A02-n50"]["source"] == "toy" and kept["A02-n50"]["profile"] == "quick"
+    assert kept.keys() == {"A01", "A02-n50"} and kept["A02-n50"]["profile"] == "quick"
+    assert (tmp_path / "_build" / "verdicts" / "quick" / "A01.json").is_file()
 
 
-def test_many_parts_are_counted(ledger):
-    from harness.claims import judge
-
-    many = {"A02-n50": claim("A02-n50", parts=6)}
-    values = {f"cell {i}": {"gap": [1.0, 2.0] if i else [-1.0, -2.0]} for i in range(6)}
-    verdict = judge("A02-n50", values, claims=many)
-    assert page._on_parts(verdict) == "5 reproduced, 1 not-reproduced"
+def test_some_claims_can_be_chosen(shown, study):
+    page.verdicts(study, EVIDENCE, name="tab-some", names=["A01"], runs=[1.0, 1.1])
+    assert ":name: tab-some" in shown[0][0] and "A02-n50" not in shown[0][0]
+    assert "in place of" not in shown[0][0]
 
 
-def test_without_evidence_the_verdicts_are_not_run(shown, ledger):
-    nothing = SimpleNamespace(__name__="chapters.toy.evidence", A03=lambda runs: {})
-    page.verdicts(SimpleNamespace(ledger="claims"), nothing, runs=[])
-    assert "Not run: the verdicts" in shown[0][0]
+def test_without_evidence_the_verdicts_are_not_run(shown, study, tmp_path):
+    page.verdicts(study, SimpleNamespace(A03=lambda runs: {}), runs=[])
+    assert "Not run: the verdicts" in shown[0][0] and not list(tmp_path.rglob("*.json"))

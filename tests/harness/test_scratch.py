@@ -54,9 +54,9 @@ def test_a_function_in_the_key_counts_by_its_stamp(keep):
     from harness.stamp import stamp
 
     keep(files.write_atomically)
-    keep(statistics.bootstrap)
+    keep(statistics.over_seeds)
     keep(files.write_atomically)
-    assert keep.made == 2 and stamp(statistics.bootstrap) != stamp(files.write_atomically)
+    assert keep.made == 2 and stamp(statistics.over_seeds) != stamp(files.write_atomically)
 
 
 @pytest.mark.parametrize("part", [object(), {1, 2}, {"a": 1}, np.array([None]), b"bytes"])

@@ -2,10 +2,12 @@
 
 import importlib
 import sys
+from dataclasses import replace
 
 import pytest
 
 from harness import stamp
+from harness.claims import Verdict
 from harness.study import Study
 
 TOY = """
@@ -90,6 +92,15 @@ def test_a_device_is_handed_to_functions_that_have_one(toy, tmp_path):
 def test_parameters_that_do_not_fit_are_refused(toy, study):
     with pytest.raises(ValueError, match="does not fit"):
         study(toy.run, dataset="a", sed=1)
+
+
+def test_data_sets_that_stand_in_for_others_are_named(tmp_path):
+    study = Study(tmp_path, stand_ins={"coloured digits": "SVHN", "tiny": "ImageNet"})
+    other = Verdict("A1", "REPRODUCED", (), 5)
+    found = replace(other, parts={"MLP, coloured digits": other, "MLP, MNIST": other})
+    assert study.stood_in([other, found]) == " Run here: coloured digits in place of SVHN."
+    assert study.stood_in([other]) == study.stood_in([]) == ""
+    assert Study(tmp_path).stood_in([found]) == ""
 
 
 # --- reading ------------------------------------------------------------------------------------

@@ -118,6 +118,49 @@ def test_a_damaged_mnist_file_is_named(tmp_path):
         data.load("mnist", root=tmp_path)
 
 
+@pytest.fixture
+def blended(monkeypatch) -> dict[str, data.DataSet]:
+    """Coloured digits made of small stand-ins for their two sources, by split."""
+
+    def digits(name, split, root):
+        labels = torch.arange(10).repeat_interleave(700)
+        images = torch.rand(7000, 1, 28, 28, generator=torch.Generator().manual_seed(len(split)))
+        return sets.DataSet("MNIST", images, labels, tuple("0123456789"))
+
+    def photographs(split, root):
+        values = torch.linspace(0, 1, 6500)[:, None, None, None].expand(-1, 3, 32, 32).clone()
+        return sets.DataSet("photographs", values, torch.zeros(6500, dtype=torch.long), ("a",))
+
+    monkeypatch.setattr(sets, "_from_torchvision", digits)
+    monkeypatch.setattr(sets, "_cifar10_jpeg", photographs)
+    return {split: data.load("coloured-digits", split=split) for split in ("train", "test")}
+
+
+def test_coloured_digits_are_digits_blended_into_photographs(blended):
+    for split, count in (("train", 6000), ("test", 2000)):
+        made = blended[split]
+        assert made.images.shape == (count, 3, 32, 32) and made.name == "coloured digits"
+        assert made.labels.bincount().tolist() == [count // 10] * 10
+        assert 0 <= made.images.min() and made.images.max() <= 1
+        corner = made.images[:, 0, 0, 0]  # the frame around the digit: the photograph alone
+        assert len(corner.unique()) == count
+    assert data.two_classes(blended["train"], "coloured-digits").classes == ("even", "odd")
+
+
+def test_a_digit_lies_where_it_is_and_its_photograph_shows_around_it(blended):
+    made = blended["train"].images[:50]
+    photograph = made[:, :, :1, :1]
+    digit = (made - photograph).abs()
+    assert digit[:, :, :2].max() < 1e-6 and digit[:, :, :, :2].max() < 1e-6
+    assert (digit[:, :, 2:-2, 2:-2].flatten(1).amax(1) > 0.01).all()
+    assert torch.allclose(made[:, 0], made[:, 2])
+
+
+def test_coloured_digits_never_change(blended):
+    again = data.load("coloured-digits")
+    assert torch.equal(again.images, blended["train"].images)
+
+
 def test_the_root_is_the_argument_then_the_variable_then_the_repository(tmp_path, monkeypatch):
     (tmp_path / "repo" / "notebooks").mkdir(parents=True)
     (tmp_path / "repo" / "pyproject.toml").touch()

@@ -7,7 +7,7 @@ from skimage.metrics import structural_similarity
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from lib import data
+from lib import data, matching
 from lib.matching import Calibration, auroc, calibrate, excess_hits, match, ncc, ssim, stretch
 
 
@@ -313,3 +313,42 @@ def test_held_out_images_beyond_a_whole_set_count_for_the_threshold_alone():
     assert result.excess == np.mean(differences)
     assert result.threshold == more.amax(1).quantile(0.99).item()
     assert calibrate(train[:4], whole).auroc == auroc(train[:4].amax(1), whole.amax(1))
+
+
+# --- beside the nulls ----------------------------------------------------------------------------
+
+
+def test_a_candidate_counts_for_its_nearest_target_only():
+    similarity = torch.tensor([[0.9, 0.8, 0.2], [0.85, 0.9, 0.1], [0.75, 0.1, 0.69]])
+    assert matching.distinct(similarity) == 2
+    assert matching.distinct(similarity, level=0.6) == 3
+    assert matching.distinct(similarity, level=0.95) == 0
+
+
+def test_one_blurred_image_does_not_find_all_its_like():
+    """Ten targets that all resemble one candidate are one distinct image, not ten."""
+    assert matching.distinct(torch.full((10, 1), 0.9)) == 1
+
+
+@pytest.mark.parametrize("factor", [-3.0, 0.01, 1.0])
+def test_a_candidate_of_any_scale_is_fitted_to_its_target(factor):
+    targets = torch.randn(4, 1, 5, 5, dtype=torch.float64)
+    candidates = factor * targets.flip(0)
+    similarity = factor * torch.eye(4, dtype=torch.float64).flip(1)
+    assert torch.allclose(
+        matching.scaled_to(targets, candidates, similarity.abs()), targets, atol=1e-12
+    )
+
+
+def test_a_candidate_of_zeros_fits_nothing():
+    targets, nothing = torch.ones(2, 1, 3, 3), torch.zeros(1, 1, 3, 3)
+    assert not matching.scaled_to(targets, nothing, torch.zeros(2, 1)).any()
+
+
+def test_trusted_candidates_differ_and_come_in_order_of_trust():
+    images = torch.randn(3, 1, 6, 6)
+    candidates = torch.cat([images, -images, images + 0.01 * torch.randn(3, 1, 6, 6)])
+    trust = torch.tensor([0.1, 0.5, 0.3, 0.2, 0.0, 0.9, 0.0, 0.6, 0.0])
+    assert matching.trusted(candidates, trust, 5).tolist() == [5, 7, 3]
+    assert matching.trusted(candidates, trust, 2).tolist() == [5, 7]
+    assert matching.trusted(candidates, trust, 0).tolist() == []

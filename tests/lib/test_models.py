@@ -93,9 +93,7 @@ def test_the_variant_with_all_biases_is_not_homogeneous():
     assert not torch.allclose(model(x), 8 * before, rtol=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("widths", "count"), [((1000, 1000), 4_074_000), ((100, 100), 317_400)]
-)
+@pytest.mark.parametrize(("widths", "count"), [((1000, 1000), 4_074_000), ((100, 100), 317_400)])
 def test_parameter_counts_of_paper_004(widths, count):  # H04
     assert sum(p.numel() for p in MLP(3072, widths).parameters()) == count
 

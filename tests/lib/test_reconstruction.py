@@ -108,7 +108,9 @@ def test_no_argument_can_carry_a_training_image_but_the_start(attack):
     parameters = inspect.signature(attack).parameters
     forbidden = ("train", "image", "target", "truth", "held", "data", "label", "sign", "mean", "x")
     assert not [n for n in parameters if n == "x" or any(f in n for f in forbidden[:-1])]
-    tensors = [n for n, p in parameters.items() if "Tensor" in str(p.annotation)]
+    tensors = [  # `observe` is told candidates and tells nothing
+        n for n, p in parameters.items() if "Tensor" in str(p.annotation) and n != "observe"
+    ]
     assert tensors == (["start"] if attack is eliminated_attack else [])
     assert [n for n, p in parameters.items() if p.annotation is inspect.Parameter.empty] == []
 
@@ -128,6 +130,23 @@ def test_kkt_attack_lowers_its_loss_in_five_steps(trained):
     )  # fmt: skip
     assert len(result.residuals) == 6
     assert all(b < a for a, b in zip(result.residuals[:-1], result.residuals[1:]))
+
+
+def test_kkt_attack_can_be_watched_without_changing_it(trained):
+    seen = []
+
+    def observe(step, candidates, residual):
+        seen.append((step, candidates.clone(), residual))
+
+    def attack(iterations, **watch):
+        return kkt_attack(trained, 12, (20,), iterations=iterations, seed=0, **watch, **GENTLE)
+
+    watched, alone = attack(5, observe=observe, observe_at=[2, 5]), attack(5)
+    assert [step for step, *_ in seen] == [2, 5]
+    assert torch.equal(seen[-1][1], watched.candidates)
+    assert torch.equal(watched.candidates, alone.candidates)
+    assert seen[0][2] == alone.residuals[1] and seen[1][2] == alone.residuals[4]
+    assert torch.equal(seen[0][1], attack(2).candidates)
 
 
 def test_eliminated_attack_lowers_its_loss_in_five_steps(trained):

@@ -9,7 +9,15 @@ from torch import Tensor
 from lib.margin import fit_margin
 from lib.matching import ncc
 from lib.models import MLP
-from lib.rowspace import image_derivatives, noise_edge, row_space, unmix, whitening
+from lib.rowspace import (
+    agreement,
+    image_derivatives,
+    noise_edge,
+    random_mixtures,
+    row_space,
+    unmix,
+    whitening,
+)
 
 
 def seeded(seed: int) -> torch.Generator:
@@ -179,3 +187,36 @@ def test_candidates_lie_in_the_row_space(mixed):
 def test_the_same_seed_gives_the_same_candidates(mixed):
     one, again, other = (unmix(mixed[1], (1, 16, 16), seed=s) for s in (3, 3, 4))
     assert torch.equal(one, again) and not torch.equal(one, other)
+
+
+# --- what needs no attack ------------------------------------------------------------------------
+
+
+def test_random_mixtures_fill_the_row_space_and_nothing_else():
+    weight, span = planted(100, 48, 5, noise=1e-6)
+    mixed = random_mixtures(weight, (3, 4, 4), 200, seed=0, rank=5)
+    assert mixed.shape == (200, 3, 4, 4)
+    flat = mixed.flatten(1)
+    assert torch.allclose(flat.abs().amax(1), torch.ones(200))
+    assert torch.allclose(flat @ span.T @ span, flat, atol=1e-4)
+    assert torch.linalg.matrix_rank(flat, rtol=1e-3) == 5
+    directions = torch.nn.functional.normalize(flat @ span.T)
+    assert torch.allclose(directions.mT @ directions / 200, torch.eye(5) / 5, atol=0.06)
+
+
+def test_random_mixtures_follow_their_seed():
+    weight, _ = planted(100, 48, 5, noise=1e-6)
+    one, same, other = (random_mixtures(weight, (48,), 3, seed=s) for s in (0, 0, 1))
+    assert torch.equal(one, same) and not torch.equal(one, other)
+
+
+def test_agreement_by_hand():
+    """The best partner counts, whatever its sign, scale and offset; the mean over the others."""
+    found = torch.tensor([[1.0, 0, 0, -1], [1, -1, 1, -1]])
+    same = torch.stack([5 - 2 * found[0], found[1]])
+    half = found[:1]
+    assert torch.allclose(agreement(found, [same]), torch.ones(2))
+    across = float(found[0] @ found[1] / (found[0].norm() * found[1].norm()))
+    assert torch.allclose(agreement(found, [same, half]), torch.tensor([1.0, (1 + across) / 2]))
+    noise = torch.randn(2, 4000, generator=seeded(0))
+    assert agreement(noise, [torch.randn(2, 4000, generator=seeded(1))]).max() < 0.1

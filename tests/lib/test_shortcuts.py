@@ -210,8 +210,7 @@ def test_any_image_may_be_the_wrong_one():
     """Not the first, nor those of some classes: every one of 40 in 400 draws of a half."""
     labels = torch.arange(40) % 10
     wrong = sum(
-        (shortcuts.carried(labels, 10, correlation=0.5, seed=s) != labels).int()
-        for s in range(400)
+        (shortcuts.carried(labels, 10, correlation=0.5, seed=s) != labels).int() for s in range(400)
     )
     assert wrong.sum() == 400 * 20
     assert (wrong - 200).abs().max() < 5 * 10
@@ -268,9 +267,7 @@ def test_reliance_by_hand():
 
 
 def test_a_network_that_the_patch_misleads_has_the_other_sign_and_the_same_size():
-    helped, misled = (
-        shortcuts.reliance(*pair, LABELS) for pair in ((RIGHT, HALF), (HALF, RIGHT))
-    )
+    helped, misled = (shortcuts.reliance(*pair, LABELS) for pair in ((RIGHT, HALF), (HALF, RIGHT)))
     for name in ("accuracy_difference", "loss_difference"):
         assert misled[f"signed_{name}"] == -helped[f"signed_{name}"] != 0
         assert misled[name] == helped[name] > 0

@@ -228,9 +228,7 @@ def test_images_and_labels_stay_as_they_were(digits, precision):
 
 def test_whether_bfloat16_is_native_follows_the_processor(monkeypatch):
     def claims(**capabilities):
-        monkeypatch.setattr(
-            torch.cpu, "get_capabilities", lambda: capabilities, raising=False
-        )
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities, raising=False)
         return native_bfloat16("cpu")
 
     assert claims(avx512_bf16=True) is claims(amx_bf16=True, avx512_bf16=False) is True

@@ -317,6 +317,101 @@ def test_a_notebook_that_a_full_disk_cut_off_says_why(tmp_path):
         )
 
 
+# A notebook that reads what the others leave ----------------------------------------
+
+LAST = notebook(
+    "import os\nprint(sorted(os.listdir('left')))", parameters='results = "_build/x"'
+).replace("# jupyter:\n", "# jupyter:\n#   execute: after_others\n")
+LEAVES = (
+    "import os, time\ntime.sleep({seconds})\nos.makedirs('left', exist_ok=True)\n"
+    "open('left/{name}', 'w').close()"
+)
+
+
+@pytest.mark.parametrize("jobs", ["1", "2", "3"])
+def test_it_is_executed_when_all_others_have_ended(make_book, jobs):
+    book = make_book({
+        "01_reads": LAST,
+        "02_fast": notebook(LEAVES.format(seconds=0, name="fast")),
+        "03_slow": notebook(LEAVES.format(seconds=2, name="slow")),
+    })  # fmt: skip
+    result = book.execute(*book.sources(), "--jobs", jobs)
+    assert result.returncode == 0, result.stderr
+    assert printed(executed(book, "01_reads").cells) == "['fast', 'slow']\n"
+    assert result.stdout.splitlines()[-1].startswith("[3/3] 01_reads: ")
+
+
+def test_it_is_executed_after_a_failure_too_and_says_so(make_book):
+    book = make_book({
+        "01_reads": LAST,
+        "02_fails": notebook("1 / 0"),
+        "03_leaves": notebook(LEAVES.format(seconds=0, name="some")),
+    })  # fmt: skip
+    result = book.execute(*book.sources())
+    assert result.returncode == 1 and "1 of 3 notebooks failed, none published" in result.stderr
+    assert "01_reads: executed without what failed before it: 02_fails\n" in result.stderr
+    kept = book.executed.with_name("quick-failed") / "01_reads.ipynb"
+    assert "['some']" in kept.read_text()
+
+
+def test_it_may_lack_parameters_that_others_have(make_book):
+    text = notebook("print(n)", parameters="n = 1\ncompute = True")
+    book = make_book({"01_reads": LAST, "02_first": text})
+    (book.root / "left").mkdir()
+    result = book.execute(*book.sources(), "-p", "n", "2", "-p", "compute", "false")
+    assert result.returncode == 0, result.stderr
+    assert executed(book, "01_reads").metadata["book"]["given"] == {}
+    assert printed(executed(book, "02_first").cells) == "2\n"
+    assert book.build("--only").returncode == 0
+
+
+def test_it_follows_the_others_to_own_results(make_book):
+    text = notebook("print(results)", parameters='n = 1\nresults = "results"')
+    reads = LAST.replace("print(", "print(results) or print(").replace("_build/x", "results")
+    book = make_book({"01_reads": reads, "02_first": text})
+    (book.root / "left").mkdir()
+    assert book.execute(*book.sources(), "-p", "n", "2").returncode == 0
+    for stem in ("01_reads", "02_first"):
+        assert printed(executed(book, stem).cells).splitlines()[0] == "_build/results/own"
+
+
+@pytest.mark.parametrize(
+    "words, header, message",
+    [
+        (["-p", "sede", "1"], "after_others", "01_reads.py: unknown parameter `sede`"),
+        ([], "before", "01_reads.py: `execute: before` in its header; only after_others is known"),
+    ],
+)
+def test_what_nobody_knows_is_refused(make_book, words, header, message):
+    book = make_book({"01_reads": LAST.replace("after_others", header)})
+    result = book.execute(*book.sources(), *words)
+    assert result.returncode == 2 and message in result.stderr and result.stderr.count("\n") == 1
+
+
+# Verdicts of earlier executions ------------------------------------------------------
+
+
+def left_verdicts(book: Book, results: str, sources: dict[str, str]) -> Path:
+    """Records as `harness.records` writes them: {claim: the notebook it comes from}."""
+    folder = book.root / "_build" / "verdicts" / results
+    folder.mkdir(parents=True)
+    for claim, source in sources.items():
+        (folder / f"{claim}.json").write_text(json.dumps({"id": claim, "source": source}))
+    return folder
+
+
+@pytest.mark.parametrize("cell", ["x = 1", "1 / 0"])
+def test_what_a_notebook_recorded_before_is_forgotten(make_book, cell):
+    text = notebook(cell, parameters='results = "_build/results/mine"')
+    book = make_book({"01_first": text, "02_second": notebook("x = 1")})
+    left = {"A01": "01_first", "A02": "02_second", "A03": "03_gone"}
+    mine, other = (left_verdicts(book, results, left) for results in ("mine", "other"))
+    (mine / "A04.json").write_text("{")
+    book.execute(book.sources()[0])
+    assert sorted(path.stem for path in mine.iterdir()) == ["A02", "A04"]
+    assert sorted(path.stem for path in other.iterdir()) == ["A01", "A02", "A03"]
+
+
 # Own parameters and published results --------------------------------------------
 
 
