@@ -26,12 +26,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
-
-import harness.figures
-import harness.study
-from chapters import shared
-from harness import page, stamp
-from harness.results import Result
 from percent import (
     cell_tags,
     chapter_folder,
@@ -41,13 +35,20 @@ from percent import (
     read_profile,
 )
 
+import harness.figures
+import harness.study
+from chapters import shared
+from harness import page, stamp
+from harness.results import Result
+
 ROOT = Path(__file__).resolve().parents[2]
+
 # --- values that say the opposite -------------------------------------------------------------
 
 Results = Mapping[Path, Result]
 
 # What describes a run rather than measures something, and what chooses the runs that are asked.
-DESCRIBES = {
+FIXED = {
     "diverged", "parameters", "training_images", "test_images", "images_compared",
     "steps_per_epoch", "mask_pixels", "candidates",
 }  # fmt: skip
@@ -133,7 +134,7 @@ def _measures(result: Result) -> dict[str, Any]:
         whole = numbers.dtype.kind == "i"
         steps = whole and numbers.ndim and (name in result.arrays or (np.diff(numbers) > 0).all())
         measures = numbers.size and numbers.dtype.kind in "if" and np.isfinite(numbers).all()
-        if measures and not steps and name not in DESCRIBES:
+        if measures and not steps and name not in FIXED:
             found[name] = value
     return found
 
@@ -221,13 +222,13 @@ def in_every_world(
     A cell that no run reaches, such as a network that is trained on the page, is executed once.
     """
     said: dict[str, list[Said]] = {}
-    answered: dict[tuple[str, str], list[Result]] = {}
+    answered: dict[tuple[Callable, str], list[Result]] = {}
     live: dict[int, tuple[dict[str, Any], list[Said]]] = {}
     read = harness.study.sweep
 
     def published(function, runs, **settings):
         found = read(function, runs, **settings)
-        answered[function.__qualname__, repr(runs)] = found
+        answered[function, repr(runs)] = found
         return found
 
     for world, turn in WORLDS.items():
@@ -255,10 +256,10 @@ def in_every_world(
 
 
 def _turned(
-    answered: Mapping[tuple[str, str], Sequence[Result]], turned: Results, function, runs, **_
+    answered: Mapping[tuple[Callable, str], Sequence[Result]], turned: Results, function, runs, **_
 ) -> list[Result]:
     """A sweep in another world; KeyError if it asks for other runs than the published page."""
-    return [turned[result.path] for result in answered[function.__qualname__, repr(runs)]]
+    return [turned[result.path] for result in answered[function, repr(runs)]]
 
 
 # What a page computes before the reader's eyes, shortened: its sentences are the same.

@@ -23,6 +23,7 @@ from opposite import (
 )
 
 from harness.results import Result
+from harness.statistics import Interval, over_seeds
 
 NOTEBOOKS = sorted(ROOT.glob("notebooks/0[1-7]*.py"))
 
@@ -55,7 +56,12 @@ COMPARED = {
             ("kid", "test_kid"),
             ("follows_matrix", "follows_vector", "accuracy_blank_matrix"),
         ],
-        constants={"nearest_auroc": 0.5, "jump": 1},
+        constants={
+            "nearest_auroc": 0.5,
+            "jump": 1,
+            "oracle_accuracy": 0.1,
+            "inversion_accuracy": 0.95,
+        },
     ),
     "04_interpretability": Compared(
         groups=[
@@ -243,13 +249,26 @@ def test_no_comparing_sentence_stands_in_a_world_that_says_the_opposite(notebook
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_page_says_as_much_in_every_world(notebook, pages):
     said = pages(notebook)
-    assert said.keys() == WORLDS.keys() and len({len(texts) > 20 for texts in said.values()}) == 1
+    assert said.keys() == WORLDS.keys() and min(map(len, said.values())) > 20
     assert {each.by for each in said["published"]} >= {"answer", "caption", "alt", "say"}
     words = [" ".join(each.text for each in texts) for texts in said.values()]
     assert len(set(words)) == len(words), "a world that changes no number turns nothing round"
 
 
 # --- planted breaches ---------------------------------------------------------------------------
+
+
+def test_a_page_whose_intervals_carry_everything_is_noticed(monkeypatch):
+    def carried(values, *, against=0.0):
+        return Interval(1.0, 0.9, 1.1, 0.001)
+
+    # in place, for every module that has imported it
+    monkeypatch.setattr(over_seeds, "__code__", carried.__code__)
+    notebook = ROOT / "notebooks" / "02_architecture_comparison.py"
+    described = tuple(sum(DESCRIBES[notebook.stem].values(), []))
+    found = survivors(pages_of(notebook, PATCHED), NAMES)
+    assert [each.text for each in found if not each.text.startswith(described)]
+
 
 TOY = Compared(groups=[("a", "b")], constants={"rho": 0.0})
 SETUP = """
