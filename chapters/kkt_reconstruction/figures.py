@@ -110,7 +110,8 @@ def found(attacked: Runs, finding: str = "") -> Figure:
                 nulls = [reading.null(run, "close") for run in runs]
                 seeds(ax, row - 0.17, nulls, NULL, "D", hollow=True)
                 seeds(ax, row + 0.17, runs.values("close"), TRAINED)
-            ax.set_xlim(left=-0.03 * max(attacked.of("n")))
+            n = max(attacked.of("n"))
+            ax.set_xlim(-0.03 * n, 1.03 * n)
         panels[0].set_yticks(range(len(methods)), [reading.NAMES[m] for m in methods])
         panels[0].set_ylim(-0.5, len(methods) - 0.5)
         fig.supxlabel("training images with correlation above 0.7", fontsize=10)
@@ -136,14 +137,14 @@ def trust(unmixed: Runs, finding: str = "") -> Figure:
                     ("trusted_ncc_held_out", HELD_OUT),
                     ("trusted_ncc", TRAINED),
                 ):
-                    ax.plot(
-                        run["trust"], run[measure], "o", color=colour, ms=3.5, mew=0, alpha=0.45
-                    )
+                    apart = (1 - np.asarray(run["trust"])).clip(1e-6)
+                    ax.plot(apart, run[measure], "o", color=colour, ms=3.5, mew=0, alpha=0.45)
             ax.axhline(0.7, color=MUTED, ls="--", lw=1)
-            ax.set(ylim=(0, 1.03), yticks=[0, 0.5, 1])
+            ax.set(ylim=(0, 1.03), yticks=[0, 0.5, 1], xscale="log")
             ax.grid(True)
+        panels[0].invert_xaxis()  # shared: what agrees stands on the right
         panels[0].set_ylabel("correlation with nearest image", fontsize=10)
-        fig.supxlabel("agreement with the other starts", fontsize=10)
+        fig.supxlabel("1 − agreement with the other starts", fontsize=10)
         key(
             fig,
             {"nearest training image": (TRAINED, "o"), "nearest held-out image": (HELD_OUT, "o")},
