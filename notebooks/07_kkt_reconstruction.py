@@ -127,8 +127,7 @@ page.show(
 # \qquad \lambda_i = 0 \text{ unless } x_i \text{ is on the margin.}$$ (eq-kkt)
 #
 # So the weights are a sum of gradients, one for each training image: equations that anybody who
-# holds the weights can write down. Here is the whole of it on twenty handwritten digits, odd against
-# even, in seconds.
+# holds the weights can write down. Here they are on twenty digits, odd against even.
 
 # %%
 training, others = runs.task("digits", n=20, seed=0)
@@ -286,8 +285,7 @@ page.say(reading.budget(spent))
 # its rows are mixtures of the training images, and with a small initialisation the mixtures are all
 # there is ({numref}`fig-spectrum` in the appendix).
 #
-# Undoing a mixture is an old problem with an old answer, independent component analysis
-# {cite:p}`hyvarinen1999`. It needs parts that are *non-Gaussian* and independent. The differences
+# Independent component analysis undoes mixtures {cite:p}`hyvarinen1999`. It needs parts that are *non-Gaussian* and independent. The differences
 # between neighbouring pixels of a natural image are mostly near zero and sometimes large, those of
 # another image are large elsewhere, and a mixture of many is closer to a bell curve. So take
 # horizontal and vertical differences of the row space of $W_1$ and find the directions in which they
@@ -335,8 +333,7 @@ page.show(
 )
 
 # %% [markdown]
-# In numbers, paired within each network, with the attack on networks that saw *other* images as a
-# check of the procedure:
+# In numbers, paired within each network, and on networks that saw *other* images:
 
 # %%
 page.say(reading.against_nulls({
