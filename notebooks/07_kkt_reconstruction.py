@@ -204,7 +204,7 @@ page.show(
 # %%
 page.show(
     figures.residual(trained),
-    alt="Falling curves over training steps, one row of panels a data set, one column a protocol: "
+    alt="Curves over training steps, one row of panels a data set, one column a protocol: "
     "training images, held-out images and noise, each in a colour.",
     caption="KKT residual along training, the share of the squared norm "
     f"of the weights that the best multipliers leave unexplained. {n} images, a line a seed.",
@@ -267,7 +267,7 @@ page.show(
     "of training images found and close, and the unexplained share of the weights.",
     caption="The paper's attack along its iterations, one network a data set: training images found, "
     "and close (dotted), beside what the strongest null finds (dashed); below, the stationarity "
-    "term. Note that mixtures of the training images count as found, too.",
+    "term.",
     name="fig-budget",
 )
 
@@ -529,8 +529,8 @@ page.show(
 # %% tags=["appendix"]
 page.show(
     figures.spectrum(trained.where(protocol="loss-scaled")),
-    alt="Singular values on a logarithmic axis, a line a seed, a panel a data set. They fall over "
-    "orders of magnitude and meet a flat floor near the number of training images.",
+    alt="Singular values on a logarithmic axis, a line a seed, a panel a data set. The "
+    "number of training images and the edge of the noise are marked.",
     caption=f"Singular values of the first layer after training on {n} images, loss-scaled steps.",
     name="fig-spectrum",
 )
