@@ -147,7 +147,7 @@ def answer(same: Runs, spent: Runs, held_out: str) -> str:
 
     same: attacks on the same networks.  spent: the paper's attack at its code's budget.
     """
-    own = last(same)
+    own = same.where(dataset=same.where(method="unmixed").of("dataset")[-1:])
     unmixed, released = own.where(method="unmixed"), own.where(method="released")
     if not unmixed:
         return "Not run: the end of the page says why."
@@ -164,7 +164,7 @@ def answer(same: Runs, spent: Runs, held_out: str) -> str:
     )
     if released:
         text += (
-            f" The paper's attack, after {length} iterations, "
+            f" The paper's attack, after {length} iterations on {_networks(released)}, "
             f"{mean(released, 'close', '.0f')}, its strongest null "
             f"{np.mean([null(run, 'close') for run in released]):.0f}."
         )

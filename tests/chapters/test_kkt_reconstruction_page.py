@@ -285,6 +285,13 @@ def test_findings_stand_on_their_intervals(settings, sure):
     assert reading.who_could_tell(runs).startswith("For one attack, yes.") == known
 
 
+def test_the_answer_is_of_the_last_set_that_was_unmixed():
+    """Not of the one whose first attack happens to stand last."""
+    rows = seeded(dataset="cifar10-jpeg", method="first-layer")
+    unmixed = seeded() + seeded(dataset="cifar10-jpeg")
+    assert "CIFAR-10 (JPEG) images" in reading.answer(rows + unmixed, Runs([]), "200")
+
+
 def test_answers_have_at_most_sixty_words():
     runs = groups("several")
     same = runs["attacked"].where(protocol="constant")
