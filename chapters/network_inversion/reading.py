@@ -8,14 +8,15 @@ import torch
 from scipy.stats import spearmanr
 
 from chapters.network_inversion.design import ALL_TERMS, FOUR
+from chapters.shared import STAND_INS
 from harness.results import Result, Runs
 from harness.statistics import Interval, over_seeds
+from lib import data
 
 Asked = Mapping[str, Runs]  # the runs of every question of `design.questions`
 CONVERGED = 0.95  # inversion accuracy that the papers train to
 WITHIN = 0.01  # between inversion accuracies that are called matched
 LEAST_WEIGHTS = 3  # of fewer a rank correlation says little
-STANDS_FOR = {"coloured-digits": "svhn"}  # ours, where the papers' own cannot be had
 AT_MOST = {"fashion-mnist-900": 300, "coloured-digits": 3000}  # half of these sets
 
 
@@ -34,7 +35,8 @@ def datasets(asked: Asked) -> list[str]:
 
 def judged_on(names: Sequence[str]) -> list[str]:
     """Without those that stand for one that is there itself, so that none counts twice."""
-    return [name for name in names if STANDS_FOR.get(name) not in names]
+    there = {data.title(name) for name in names}
+    return [name for name in names if STAND_INS.get(data.title(name)) not in there]
 
 
 def seen(names: Sequence[str], n: int) -> dict[str, int]:
