@@ -19,7 +19,7 @@ from chapters.interpretability.reading import (
     with_coin,
     without_coin,
 )
-from chapters.network_inversion.reading import over_cosine, seen
+from chapters.network_inversion.reading import in_its_place, over_cosine, seen
 from harness.results import Runs
 from harness.statistics import Interval
 
@@ -124,12 +124,7 @@ def limits(looked: Runs, n: int, precision: str) -> str:
         + (f", or on half of a set that has not twice as many ({' and '.join(few)})" if few else "")
         + ". The paper shows one figure of each kind, without numbers."
     )
-    if "coloured-digits" in looked.of("dataset"):
-        text += (
-            " *Coloured digits* stand in the place of SVHN, which was not run, and are ours: digits "
-            "of MNIST blended into photographs of CIFAR-10 (JPEG)."
-        )
-    return text
+    return text + in_its_place(looked.of("dataset"))
 
 
 def plane(looked: Runs) -> str:

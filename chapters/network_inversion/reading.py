@@ -39,6 +39,17 @@ def judged_on(names: Sequence[str]) -> list[str]:
     return [name for name in names if STAND_INS.get(data.title(name)) not in there]
 
 
+def in_its_place(names: Sequence[str]) -> str:
+    """A sentence on the set that stands in for one that was not run; "" where none does."""
+    there = {data.title(name) for name in names}
+    return "".join(
+        f" *{own.capitalize()}* stand in the place of {of}, which was not run, and are ours: digits "
+        "of MNIST blended into photographs of CIFAR-10 (JPEG)."
+        for own, of in STAND_INS.items()
+        if own in there and of not in there
+    )
+
+
 def seen(names: Sequence[str], n: int) -> dict[str, int]:
     """{data set: training images of a classifier} where half of the set is less than n."""
     return {name: AT_MOST[name] for name in names if AT_MOST.get(name, n) < n}

@@ -19,6 +19,7 @@ from chapters.network_inversion.reading import (
     datasets,
     doubt_over_form,
     gap,
+    in_its_place,
     lowest_accuracy,
     matched_arms,
     matched_gap,
@@ -204,12 +205,7 @@ def limits(asked: Asked, n: int, steps: int, precision: str) -> str:
         + f"{span(seeds, 'd')} seed{'s' * (max(seeds, default=0) != 1)} for each setting that is "
         "compared."
     )
-    if "coloured-digits" in datasets(asked):
-        text += (
-            " *Coloured digits* stand in the place of SVHN, which was not run, and are ours: digits "
-            "of MNIST blended into photographs of CIFAR-10 (JPEG)."
-        )
-    return text
+    return text + in_its_place(datasets(asked))
 
 
 def live(history: Mapping[str, Sequence[float]]) -> str:

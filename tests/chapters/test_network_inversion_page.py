@@ -542,3 +542,9 @@ def test_real_images_are_one_a_class_of_every_set_that_is_there():
     found = reading.real_images(Runs([there, gone]))
     assert list(found) == ["digits"] and found["digits"].shape == (10, 1, 20, 20)
     assert 0 <= found["digits"].min() and found["digits"].max() <= 1
+
+
+def test_a_set_in_the_place_of_another_is_disclosed_only_where_the_other_was_not_run():
+    assert "in the place of SVHN, which was not run" in reading.in_its_place(["coloured-digits"])
+    assert reading.in_its_place(["coloured-digits", "svhn"]) == ""
+    assert reading.in_its_place(["mnist"]) == ""
