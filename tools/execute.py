@@ -425,9 +425,7 @@ def execute_all(
     with selectors.DefaultSelector() as selector:
         try:
             while waiting or running:
-                # kernels look for free ports by themselves, so one starts after the other
-                all_started = all(run.process.started for run in running)
-                if len(running) < at_once and all_started and may_start(waiting, running):
+                if len(running) < at_once and may_start(waiting, running):
                     if waiting[0].after_others and failures:
                         say(
                             f"{waiting[0].source.stem}: executed without what failed before it: "

@@ -61,7 +61,6 @@ class NotebookProcess:
         The log and IPython's files are put into `folder`.
         """
         self.bar, self.mark = bar, uuid.uuid4().hex
-        self.started = False  # has done its first cell
         self.error: dict = {}
         self._partial = b""
         self.events, writing = os.pipe()
@@ -87,7 +86,6 @@ class NotebookProcess:
             if "error" in event:
                 self.error = event
             else:
-                self.started = True
                 self.bar.update(event["cell"] + 1 - self.bar.n)
         return bool(arrived)
 

@@ -13,10 +13,14 @@ environment that every process of the run inherits.
 
 import json
 import os
+import shutil
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
 import psutil
+from traitlets.config import Config
 
 MARK = "BOOK_RUN"
 
@@ -45,14 +49,21 @@ def end_run_processes(mark: str) -> None:
         psutil.wait_procs(processes, timeout=5)
 
 
-def watch_lifeline() -> None:
+def watch_lifeline(sockets: Path) -> None:
     os.read(sys.stdin.fileno(), 1)
     end_run_processes(os.environ[MARK])
+    shutil.rmtree(sockets, ignore_errors=True)
     os._exit(130)
 
 
+def through_sockets(folder: Path) -> Config:
+    """Reach the kernel through files: a free TCP port may be another's when the kernel takes it."""
+    return Config(KernelManager={"transport": "ipc", "ip": str(folder / "kernel")})
+
+
 def main(job: dict) -> int:
-    threading.Thread(target=watch_lifeline, daemon=True).start()
+    sockets = Path(tempfile.mkdtemp(prefix="book-"))  # short: a socket's path has 107 characters
+    threading.Thread(target=watch_lifeline, args=[sockets], daemon=True).start()
     # imported late, so that the lifeline is watched from the first moment
     import papermill
 
@@ -75,6 +86,7 @@ def main(job: dict) -> int:
             progress_bar=False,
             on_cell_start=started,
             on_cell_executed=finished,
+            config=through_sockets(sockets),
         )
     except Exception as error:  # whatever it was, the parent is told and says it
         print(
@@ -84,6 +96,7 @@ def main(job: dict) -> int:
         return 1
     finally:
         end_run_processes(os.environ[MARK])
+        shutil.rmtree(sockets, ignore_errors=True)
     return 0
 
 
