@@ -6,16 +6,57 @@ input, nothing else.
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from lib import losses
-from lib.generator import Generator, generate
+from lib.generator import Conditions, Generator, generate
 from lib.losses import NonFiniteLoss
 from lib.predict import Look, watched
 
 LOSS_TERMS = ("kl", "ce", "cosine", "orthogonality")
+
+
+# --- what a generator is trained on -----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step: images that were asked for, and what the classifier says of them."""
+
+    images: Tensor  # [n, channels, size, size] in [−1, 1], with the generator's graph
+    conditions: Conditions
+    logits: Tensor  # [n, classes], float32
+    features: Tensor  # [n, d], float32
+    look: Look  # reads any other images, in the precision of the run
+
+
+class Objective(Protocol):
+    """Terms of a loss, by name; `invert` weighs and sums them."""
+
+    names: Sequence[str]
+
+    def __call__(self, batch: Batch, weights: Mapping[str, float]) -> Tensor:
+        """The terms [len(names)]; one whose weight is 0 need not be computed and is then 0."""
+
+
+@dataclass(frozen=True)
+class InversionLoss:
+    """L_KL, L_CE, L_Cosine and L_Ortho (paper 001, §3.3)."""
+
+    names: Sequence[str] = LOSS_TERMS
+
+    def __call__(self, batch: Batch, weights: Mapping[str, float]) -> Tensor:
+        return torch.stack(
+            [
+                losses.kl_divergence(batch.conditions.vectors, batch.logits),
+                losses.cross_entropy(batch.logits, batch.conditions.labels),
+                losses.cosine_similarity(batch.features),
+                losses.orthogonality(batch.features),
+            ]
+        )
 
 
 # --- inversion --------------------------------------------------------------------------------
@@ -86,6 +127,7 @@ def invert(
     seed: int = 0,
     observe_at: Collection[int] = (),
     observed: int = 500,
+    objective: Objective | None = None,
 ) -> dict[str, list[float]]:
     """Train the generator, in place, on L_Inv = α L_KL + β L_CE + γ L_Cosine + δ L_Ortho.
 
@@ -98,6 +140,7 @@ def invert(
         observe_at, observed: after these steps, and at the start and the end, so many fresh
             images are sampled and judged by the classifier. They are drawn from the random numbers
             of the run, so that a run observed at other steps is another run.
+        objective: another loss than L_Inv, with `weights` by the names of its terms.
 
     Returns:
         the history, one value an observation: "step"; "accuracy", the inversion accuracy, and
@@ -112,22 +155,30 @@ def invert(
         ValueError: the classifier does not take the images or has other classes than the
             generator; an unknown term; no step to take; or fewer than two observed images a class.
     """
-    unknown = weights.keys() - set(LOSS_TERMS)
+    objective = objective or InversionLoss()
+    names = objective.names
+    unknown = weights.keys() - set(names)
     if unknown or not any(weights.values()) or steps < 1:
         raise ValueError(
             f"weights {dict(weights)} in {steps} steps: at least one step and one weight that is "
-            f"not 0 are needed, of {', '.join(LOSS_TERMS)}"
+            f"not 0 are needed, of {', '.join(names)}"
         )
     if observed < 2 * generator.classes:
         raise ValueError(f"{observed} observed images are not two of each class")
     device = next(generator.parameters()).device
     generator.to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.Adam(generator.parameters(), lr=lr, fused=True)
-    history: dict[str, list[float]] = {name: [] for name in (*_OBSERVED, *LOSS_TERMS)}
+    history: dict[str, list[float]] = {name: [] for name in (*_OBSERVED, *names)}
     since = []
     with torch.random.fork_rng(_cuda(device)), watched(classifier, layer) as look:
         torch.manual_seed(seed)
         _require_fit(look, generator, device)
+        precise = torch.autocast(device.type, dtype, enabled=dtype != torch.float32)
+
+        def read(images: Tensor) -> tuple[Tensor, Tensor]:
+            with precise:
+                logits, features = look(images)
+            return logits.float(), features.float()
 
         def observe(step: int) -> None:
             labels = torch.arange(observed, device=device) % generator.classes
@@ -137,8 +188,8 @@ def invert(
                     f"outputs are not finite after step {step}: lower the learning rate"
                 )
             found = _observation(samples)
-            terms = torch.stack(since).mean(0).tolist() if since else [float("nan")] * 4
-            for name, value in {"step": step, **found, **dict(zip(LOSS_TERMS, terms))}.items():
+            terms = torch.stack(since).mean(0).tolist() if since else [float("nan")] * len(names)
+            for name, value in {"step": step, **found, **dict(zip(names, terms))}.items():
                 history[name].append(value)
             since.clear()
 
@@ -147,18 +198,10 @@ def invert(
             labels = torch.randint(generator.classes, (batch,), device=device)
             conditions = generator.conditions(labels)
             latent = torch.randn(batch, generator.latent, device=device)
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-                logits, features = look(generator(latent, conditions))
-            logits, features = logits.float(), features.float()
-            terms = torch.stack(
-                [
-                    losses.kl_divergence(conditions.vectors, logits),
-                    losses.cross_entropy(logits, labels),
-                    losses.cosine_similarity(features),
-                    losses.orthogonality(features),
-                ]
-            )
-            loss = sum(weights.get(name, 0) * term for name, term in zip(LOSS_TERMS, terms))
+            with precise:
+                images = generator(latent, conditions)
+            terms = objective(Batch(images, conditions, *read(images), read), weights)
+            loss = sum(weights.get(name, 0) * term for name, term in zip(names, terms))
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
