@@ -84,6 +84,13 @@ def main() -> int:
     options = parser.parse_args()
     candidates = published(options.function, options.max_seconds)
     drawn = random.Random(options.seed).sample(candidates, min(options.sample, len(candidates)))
+    if not drawn:
+        print(
+            f"nothing was declared: no published run of {options.function} took at most "
+            f"{options.max_seconds:g} s",
+            file=sys.stderr,
+        )
+        return 1
     try:
         new = entry(options.tree, options.function, drawn, options.why)
     except ValueError as error:
