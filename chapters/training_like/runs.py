@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from chapters.shared import OBSERVED_AT, as_bytes, first_of_each, normalised, share
+from chapters.shared import as_bytes, first_of_each, normalised, share
 from chapters.victims import Parts, Training, Victim, oracles, parts, patch_for, victim
 from lib import data, diversity, inversion, likeness, matching, models, rowspace, train
 from lib.generator import Generator
@@ -14,8 +14,10 @@ from lib.losses import NonFiniteLoss
 from lib.predict import logits_and_features
 
 COMPARED = 2000  # images whose features are compared
-SHOWN = 4  # images of each class
-BATCH, WIDTH, OBSERVED = 64, 32, 200  # of the generator
+SHOWN = 3  # images of each class
+PAIRS = 6  # reconstructions beside their nearest real images
+BATCH, WIDTH, GENERATOR_RATE = 32, 16, 4e-3  # of the generator
+OBSERVED, OBSERVED_EVERY = 200, 50  # images, and steps, along its training
 PREMISED = 500  # images of each kind whose gradients are measured
 
 
@@ -39,9 +41,10 @@ def reconstructed(
     half: int = 0,
     architecture: str = "regularised CNN",
     width: int = 32,
-    without: str = "",
+    unregularised: str = "",
     shortcut: str = "",
     fresh: int = 2000,
+    pictures: bool = False,
     precision: str = "float32",
     device: str = "cpu",
 ) -> dict:
@@ -53,10 +56,11 @@ def reconstructed(
         aside: {"held_out": ..., "known": ...}, numbers of images as for `parts`.
         vector, output: "hot" or "soft"; "tanh", or "linear", whose pixels are not bounded.
         half: 1 attacks a classifier of the rivals instead.
-        architecture, width, without: whom it attacks, as for `victim`.
+        architecture, width, unregularised: whom it attacks; the last names a regulariser that
+            the classifier does without, as for `victim`.
         shortcut: "planted" for a patch that tells the class of each training image, "control"
             for none, where the patches' places are looked at all the same.
-        fresh: images that are judged.
+        fresh: images that are judged.  pictures: whether some of them are kept.
 
     A generator that diverges has a `failure` and nothing else; one that collapses or does not
     converge has a `failure` beside its measures.
@@ -69,7 +73,7 @@ def reconstructed(
         seed=seed + 5000 * half,
         architecture=architecture,
         width=width,
-        without=without,
+        without=unregularised,
         planted=shortcut == "planted",
     )
     loss = likeness.ReconstructionLoss(
@@ -84,9 +88,10 @@ def reconstructed(
             steps=steps,
             weights=weights,
             batch=BATCH,
+            lr=GENERATOR_RATE,
             dtype=train.PRECISIONS[precision],
             seed=own,
-            observe_at=OBSERVED_AT,
+            observe_at=range(OBSERVED_EVERY, steps, OBSERVED_EVERY),
             observed=OBSERVED,
             objective=loss,
         )
@@ -102,6 +107,8 @@ def reconstructed(
         **_fit(of),
         **judged(of, oracles(images, training, seed=seed), samples.images, samples.labels, own),
     }
+    if pictures:
+        found |= _pictures(of, samples.images, samples.labels)
     if shortcut:
         found["patch_intensity"] = _patch_intensity(of.parts, samples.images, samples.labels)
     terms = ("step", "accuracy", *(name for name in loss.names if weights.get(name)))
@@ -113,14 +120,11 @@ def judged(
 ) -> dict:
     """All scores of reconstructions [m, c, h, w] of these labels; pixels are cut to [−1, 1]."""
     images = images.clamp(-1, 1)
-    shown = first_of_each(labels, SHOWN, of.parts.classes)
     return {
         "contrast": ((images + 1) / 2).flatten(1).std(1).double().mean().item(),
         **_alike(of, judges, images, labels),
         **_calibrated(of, images, seed),
         **_nearer(of, images),
-        "images": as_bytes(images[shown]),
-        "shown_labels": labels[shown],
     }
 
 
@@ -192,7 +196,7 @@ def _calibrated(of: Victim, images: Tensor, seed: int) -> dict:
     their classes; against an MLP also the rows of its first layer, and mixtures of them.
     """
     classes, held_out, known = of.parts.classes, of.held_out, of.parts.known
-    targets = of.images[first_of_each(of.labels, len(held_out) // classes, classes)]
+    targets = _targets(of)
     others = of.dressed(known)
     means = torch.stack([others[known.labels == k].mean(0) for k in range(classes)])
     nulls = {"strangers": others[: len(images)], "means": means}
@@ -214,28 +218,27 @@ def _calibrated(of: Victim, images: Tensor, seed: int) -> dict:
             f"{prefix}hits": score.hits,
             f"{prefix}excess": score.excess,
         }
-        if not name:
-            found |= _pairs(targets, held_out, images, near, far)
     return found
 
 
-def _pairs(
-    targets: Tensor, held_out: Tensor, images: Tensor, near: Tensor, far: Tensor, count: int = 8
-) -> dict:
-    """The reconstructions most like any real image, with the nearest of either kind beside them."""
-    best = torch.maximum(near.amax(0), far.amax(0))
-    chosen = best.argsort(descending=True)[:count]
+def _targets(of: Victim) -> Tensor:
+    """As many training images of each class as are held out, or all of them."""
+    classes = of.parts.classes
+    return of.images[first_of_each(of.labels, len(of.held_out) // classes, classes)]
+
+
+def _pictures(of: Victim, images: Tensor, labels: Tensor) -> dict:
+    """Images of each class, and those most like a real one beside the nearest of either kind."""
+    images, targets, held_out = images.clamp(-1, 1), _targets(of), of.held_out
+    near, far = (matching.ncc(real, images) for real in (targets, held_out))
+    best = torch.maximum(near.amax(0), far.amax(0)).argsort(descending=True)[:PAIRS]
+    beside = (targets[near[:, best].argmax(0)], held_out[far[:, best].argmax(0)])
+    shown = first_of_each(labels, SHOWN, of.parts.classes)
     return {
-        "pairs": as_bytes(
-            torch.stack(
-                [
-                    images[chosen],
-                    targets[near[:, chosen].argmax(0)],
-                    held_out[far[:, chosen].argmax(0)],
-                ]
-            )
-        ),
-        "pairs_ncc": torch.stack([near[:, chosen].amax(0), far[:, chosen].amax(0)]),
+        "images": as_bytes(images[shown]),
+        "shown_labels": labels[shown],
+        "pairs": as_bytes(torch.stack([images[best], *beside])),
+        "pairs_ncc": torch.stack([near[:, best].amax(0), far[:, best].amax(0)]),
     }
 
 
@@ -288,6 +291,7 @@ def premises(
             steps=steps,
             weights=weights,
             batch=BATCH,
+            lr=GENERATOR_RATE,
             dtype=train.PRECISIONS[precision],
             seed=100 * seed,
             observed=OBSERVED,
