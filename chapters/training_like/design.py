@@ -88,10 +88,10 @@ def tuning(
     ]
 
 
-def chosen(tried: Sequence[Result], inversion: Mapping[str, float]) -> dict[str, Chosen]:
+def chosen(tried: Sequence[Result]) -> dict[str, Chosen]:
     """{data set: the settings with the smallest KID to the shadow network's training images}.
 
-    Of equals the first. A data set without results has the first settings tried.
+    Of equals the first. A data set without results is left out: see `default`.
     """
     found: dict[str, tuple[float, Chosen]] = {}
     for result in tried:

@@ -1,13 +1,13 @@
 """Chapter 6: from runs to values by seed that its figures, claims and sentences share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy.stats import spearmanr
 
 from chapters.network_inversion.reading import judged_on
-from chapters.training_like.design import FULL, INVERSION
+from chapters.training_like.design import FULL, INVERSION, RANKED
 from harness.results import Result, Runs
 from harness.statistics import Interval, lowest, over_seeds
 
@@ -206,3 +206,39 @@ def ratio(premises: Runs, signal: str, dataset: str, over: str, under: str) -> l
         return result[f"{signal}_{over}_median"] / low if low > 0 else np.nan
 
     return list(per_seed(premises, of, dataset))
+
+
+# --- tables -------------------------------------------------------------------------------------
+
+
+def by_class(asked: Asked) -> pd.DataFrame:
+    """Agreement of the oracle with each label, mean over the seeds, one column a data set."""
+    full = measured(asked[FULL])
+    found = {
+        full.title(d): np.mean([r["oracle_by_class"] for r in full.where(dataset=d)], axis=0)
+        for d in full.of("dataset")
+    }
+    frame = pd.DataFrame(found)
+    frame.insert(0, "class", range(len(frame)))
+    return frame if found else pd.DataFrame()
+
+
+def in_numbers(asked: Asked, names: Sequence[str] = RANKED) -> pd.DataFrame:
+    """Means over the seeds, a row a data set and loss."""
+    return pd.DataFrame(
+        [
+            {
+                "data set": runs.title(d),
+                "loss": name,
+                "KID": mean(runs, "kid", d),
+                "oracle": mean(runs, "oracle_accuracy", d),
+                "second oracle": mean(runs, "second_oracle_accuracy", d),
+                "diversity": mean(runs, "diversity", d),
+                "runs": len(runs.where(dataset=d)),
+            }
+            for d in datasets(asked)
+            for name in names
+            for runs in [measured(asked[name])]
+            if runs.where(dataset=d)
+        ]
+    )
