@@ -187,12 +187,14 @@ def fitted(
 
     start = torch.cat([p.detach().flatten() for p in network.parameters()])
     layers = str(network)
-    return kept(
+    trained = kept(
         [images, labels, start, layers, steps, precision, seed, decay, train.fit, fitted],
         fit,
         save=_saved,
         load=load,
-    ).eval()
+    )
+    # the same layout and so the same rounding, whether it was trained or read
+    return trained.to(memory_format=torch.channels_last).eval()
 
 
 def _saved(network: nn.Module) -> bytes:

@@ -205,7 +205,7 @@ def _calibrated(of: Victim, images: Tensor, seed: int) -> dict:
         weight = first.weight.detach()
         nulls["rows"] = weight.reshape(-1, *targets.shape[1:])
         nulls["span"] = rowspace.random_mixtures(
-            weight, tuple(targets.shape[1:]), len(images), seed=seed
+            weight, tuple(targets.shape[1:]), len(images), seed=seed, rank=min(weight.shape)
         )
     found = {}
     for name, pool in {"": images, **nulls}.items():
