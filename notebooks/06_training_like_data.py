@@ -172,7 +172,10 @@ print(f"mean norm of single images {single.mean():.2f}, norm of their batch {bat
 
 # %% [markdown]
 # The paper leaves open, too, what the perturbation is. One step uphill on the loss, instead of noise, is
-# the strongest of a given size. A generator, then, is trained in a few lines:
+# the strongest of a given size; that *robust classifiers* give back images of their classes is known
+# {cite:p}`santurkar2019`, here the classifier is an ordinary one and the images are asked to be robust. Other
+# attacks without data lean on the statistics that batch normalisation has kept {cite:p}`yin2020`, which these
+# papers leave alone. A generator, then, is trained in a few lines:
 
 # %%
 torch.manual_seed(0)

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from chapters.training_like.design import FULL, INVERSION, LEFT_OUT, PRIORS, SHORTCUT, SOFT
 from chapters.training_like.reading import (
@@ -207,6 +208,9 @@ def _two_measures(
                     seeds(ax, y, list(per_seed(runs, measure, d)), colour(name))
                 if measure in log:
                     ax.set_xscale("log")
+                    ax.xaxis.set_major_formatter("{x:g}")
+                    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                    ax.xaxis.set_minor_formatter(NullFormatter())
             row[0].set_yticks(range(len(found)), list(found))
             row[0].set_ylim(len(found) - 0.5, -0.5)
             row[len(shown) // 2].set_xlabel(label, fontsize=9)
@@ -330,14 +334,22 @@ def instances(asked: Asked) -> Figure | None:
     }  # fmt: skip
     with style():
         fig, axes = small_multiples(
-            [few.title(d) for d in shown], height=1.0 + 0.24 * (len(rows) + 1)
+            [few.title(d) for d in shown],
+            height=1.7 + 0.24 * len(rows),
+            rows=2,
+            sharex="row",
+            sharey="row",
+            gridspec_kw={"height_ratios": [len(rows), 1.3]},
         )
-        for ax, d in zip(axes, shown):
-            ax.axvline(0.5, color=MUTED, ls="--", lw=1, zorder=0)
+        for column, d in zip(axes.T, shown):
+            for ax in column:
+                ax.axvline(0.5, color=MUTED, ls="--", lw=1, zorder=0)
             for y, (runs, measure, colour) in enumerate(rows.values()):
-                seeds(ax, y, list(per_seed(runs, measure, d)), colour)
-            seeds(ax, len(rows), list(own_half(asked, d)), REAL, "D")
-        axes[0].set_yticks(range(len(rows) + 1), [*rows, "own half"])
-        axes[0].set_ylim(len(rows) + 0.5, -0.5)
-        fig.supxlabel("calibrated AUROC; own half: share. Dashed: chance", fontsize=10)
+                seeds(column[0], y, list(per_seed(runs, measure, d)), colour)
+            seeds(column[1], 0, list(own_half(asked, d)), REAL, "D")
+        axes[0, 0].set_yticks(range(len(rows)), rows)
+        axes[0, 0].set_ylim(len(rows) - 0.5, -0.5)
+        axes[0, len(shown) // 2].set_xlabel("calibrated AUROC; dashed: chance", fontsize=9)
+        axes[1, 0].set_yticks([0], ["own half"])
+        axes[1, len(shown) // 2].set_xlabel("share nearer to the own half", fontsize=9)
     return fig
