@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from chapters.shared import as_bytes, first_of_each, normalised, share
 from chapters.victims import Parts, Training, Victim, oracles, parts, patch_for, victim
 from lib import data, diversity, inversion, likeness, matching, models, rowspace, train
-from lib.generator import Generator
+from lib.generator import MATRICES, Generator
 from lib.losses import NonFiniteLoss
 from lib.predict import logits_and_features
 
@@ -333,7 +333,7 @@ def premises(
 
 
 def formulas(dataset: str, seed: int, images: int = 4, radius: float = 0.05) -> dict:
-    """The terms of the loss against their definitions, written out, on real images: T04 to T07.
+    """The terms of the loss against their definitions, written out, on real images: T04 to T07, S14.
 
     The network is small and in float64, so that finite differences can be taken over every weight.
     """
@@ -373,7 +373,25 @@ def formulas(dataset: str, seed: int, images: int = 4, radius: float = 0.05) -> 
         ),
         "pixels_inside_range": likeness.outside_range(pixels).item(),
         "moved_beyond_bound": max(moved) - radius,
+        **_labels_agree(len(shown.classes), seed),
     }
+
+
+def _labels_agree(classes: int, seed: int, count: int = 1000) -> dict[str, float]:
+    """Share of conditions whose vector and matrix both name the label, for both matrices: S14."""
+    found = {}
+    for matrix in MATRICES:
+        made = Generator(classes, 1, 16, matrix=matrix, width=2)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            labels = torch.randint(classes, (count,))
+            asked = made.conditions(labels)
+        hot = asked.matrices[:, 0]
+        whole = torch.maximum(hot.amin(1), hot.amin(2))  # [count, classes]: a column or a row of 1
+        named = (whole.argmax(1) == labels) & (whole.sum(1) == 1)
+        agree = named & (asked.vectors.argmax(1) == labels)
+        found[f"labels_agree_{matrix.replace(' ', '_')}"] = share(agree)
+    return found
 
 
 def _slopes(parameter: Tensor, losses: Callable[[], Tensor], step: float = 1e-6) -> Tensor:

@@ -180,6 +180,17 @@ def test_formulas_agree_with_their_definitions():
     assert found["finite_difference_error"] < 1e-4 and found["batch_and_single_differ"] > 0
     assert found["variation_deviation"] < 1e-6 and found["pixels_deviation"] < 1e-6
     assert found["pixels_inside_range"] == 0 and found["moved_beyond_bound"] < 1e-6
+    assert found["labels_agree_row_and_column"] == found["labels_agree_row_or_column"] == 1
+
+
+def test_a_matrix_that_names_another_class_is_noticed(monkeypatch):
+    from lib import generator
+
+    right = generator.hot_matrix
+    monkeypatch.setattr(
+        generator, "hot_matrix", lambda labels, k, kind: right((labels + 1) % k, k, kind)
+    )
+    assert set(chapter._labels_agree(10, 0).values()) == {0.0}
 
 
 def test_a_wrong_gradient_is_noticed(monkeypatch):

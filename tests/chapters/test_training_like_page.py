@@ -130,6 +130,8 @@ def written() -> Runs:
         "pixels_deviation": 1e-8,
         "pixels_inside_range": 0.0,
         "moved_beyond_bound": 1e-8,
+        "labels_agree_row_and_column": 1.0,
+        "labels_agree_row_or_column": 1.0,
     }
     return Runs([Result("formulas", {"seed": s}, "reused", scalars) for s in (10, 11, 12)])
 
@@ -171,6 +173,7 @@ def verdict_of(asked, premised, written) -> Callable[..., str]:
         ("I25", "REPRODUCED"),
         ("I27", "NOT-RUN"),
         ("S13", "REPRODUCED"),
+        ("S14", "REPRODUCED"),
     ],
 )
 def test_a_made_world_has_its_verdict(verdict_of, id, wanted):
