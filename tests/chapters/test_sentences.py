@@ -92,6 +92,25 @@ COMPARED = {
             "inverted_agreement": 0.5,
         },
     ),
+    "05_out_of_distribution": Compared(
+        groups=[
+            ("auroc", "auroc_energy", "auroc_odin", "auroc_knn", "auroc_norm", "auroc_garbage"),
+            ("aupr", "aupr_energy", "aupr_odin", "aupr_knn", "aupr_norm", "aupr_garbage"),
+            ("fpr95", "fpr95_energy", "fpr95_odin", "fpr95_knn", "fpr95_norm", "fpr95_garbage"),
+            ("refused", "refused_known"),
+            ("accuracy", "accuracy_of_classes"),
+            ("least_confident_known", "most_confident_accepted"),
+            ("obeyed_by_round", "refused_garbage_by_round"),
+        ],
+        constants={
+            "auroc": 0.5,
+            "refused": 0.5,
+            "gap": 0,
+            "gap_1": 0,
+            "gap_01": 0,
+            "gap_all": 0,
+        },
+    ),
     "07_kkt_reconstruction": Compared(
         groups=[
             ("hits", "span_hits", "rows_hits"),
