@@ -198,8 +198,8 @@ page.show(
     alt="AUROC, a row a way of refusing and a panel a pair of data sets: garbage classes in orange and "
     "black, detectors on a plain classifier in blue.",
     caption="AUROC of known against foreign test images. Garbage classes and outlier exposure are "
-    "scored by confidence, the largest probability among the ten classes. Faint dots are seeds, "
-    "full ones means with 95 % intervals.",
+    "scored by confidence, the largest probability among the ten classes (diamonds: by one minus the "
+    "probability of garbage). Faint marks are seeds, full ones means with 95 % intervals.",
     name="fig-told-apart",
 )
 
@@ -211,6 +211,13 @@ page.say(sentences.added(trained))
 
 # %% tags=["remove-input"]
 page.say(sentences.in_short(trained) + sentences.kept(trained))
+
+# %% [markdown]
+# The garbage class is one of eleven and decides only where it is the most probable. It also has a
+# probability, and that is a score of its own.
+
+# %%
+page.say(sentences.other_score(trained))
 
 # %% [markdown]
 # Garbage classes are older than inversion: Dhamija et al. {cite:p}`dhamija2018` compare one, filled
@@ -259,10 +266,15 @@ page.table(
 )
 
 # %% [markdown] tags=["appendix"]
-# The last column of the table is another score of the same classifiers.
+# What inverted images add, in each pair and against each control:
 
 # %% tags=["appendix"]
-page.say(sentences.other_score(trained))
+page.table(
+    reading.differences(trained),
+    caption="AUROC with a garbage class of inverted images minus that of a control on the same seeds, "
+    "by confidence, with the 95 % interval of the mean over seeds.",
+    name="tab-differences",
+)
 
 # %% [markdown] tags=["appendix"]
 # ## The gap in numbers

@@ -1,6 +1,7 @@
 """Figures of chapter 5: runs in, matplotlib figure out; None where nothing was run."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -31,7 +32,7 @@ from harness.style import INK, MUTED, PALETTE, WIDTH, style
 KNOWN, FOREIGN = PALETTE[0], PALETTE[1]
 ADDED = {NOISE: MUTED, UNTRAINED: PALETTE[2], INVERTED: PALETTE[1]}  # what joins the garbage
 DOTS = 250  # of each kind in a row
-SURE = {"0.0001": 1e-4, "0.01": 1e-2, "0.5": 0.5, "0.99": 0.99, "0.9999": 0.9999}
+SURE = {"0.01": 1e-2, "0.5": 0.5, "0.99": 0.99, "0.9999": 0.9999}
 
 
 def _odds(confidence: float) -> float:
@@ -39,9 +40,13 @@ def _odds(confidence: float) -> float:
     return math.log(sure / (1 - sure))
 
 
-def _short(trained: Runs, pair: Pair) -> str:
-    """The title of a pair on two lines, for a narrow panel."""
-    return title(trained, pair).replace(" → ", " →\n")
+def _panels(trained: Runs, shown: Sequence[Pair], **settings) -> tuple[Figure, np.ndarray]:
+    """A panel a pair, with its title in letters and lines that fit four of them side by side."""
+    titles = [title(trained, pair).replace(" → ", " →\n") for pair in shown]
+    fig, axes = small_multiples(titles, **settings)
+    for ax in np.atleast_2d(axes)[0]:
+        ax.set_title(ax.get_title(loc="left"), fontsize=8, loc="left", linespacing=1.1)
+    return fig, axes
 
 
 # --- the key figure -----------------------------------------------------------------------------
@@ -71,8 +76,8 @@ def thresholds(trained: Runs) -> Figure | None:
             ax.set_title(title(trained, pair), loc="left", fontsize=9)
             ax.set_xticks([_odds(p) for p in SURE.values()], SURE)
             ax.set_yticks([0.5, 3.6], ["ten\nclasses", "with\ngarbage"])
-            ax.set(ylim=(5.1, -0.6), xlim=(-15, 17))
-            ax.tick_params(labelsize=8.5)
+            ax.set(ylim=(5.1, -0.6), xlim=(-12, 16))
+            ax.tick_params(labelsize=8)
             ax.tick_params(axis="y", length=0)
             ax.grid(axis="y", visible=False)
         fig.supxlabel("confidence: largest probability among the ten classes", fontsize=10)
@@ -108,34 +113,29 @@ def _strips(ax: Axes, result: Result, y: float) -> None:
 @needs_runs
 def told_apart(trained: Runs) -> Figure:
     """AUROC of known against foreign images, a row a way of refusing and a panel a pair."""
-    ways = {
-        "garbage: inverted": (INVERTED, "auroc", FOREIGN),
-        "garbage: untrained": (UNTRAINED, "auroc", INK),
-        "garbage: noise": (NOISE, "auroc", INK),
-        "outlier exposure": (EXPOSED, "auroc", INK),
-        "plain": (PLAIN, "auroc", KNOWN),
-        **{
-            f"plain: {name}".replace(" of the feature vector", ""): (
-                PLAIN,
-                f"auroc_{ending}",
-                KNOWN,
-            )
-            for name, ending in DETECTORS.items()
-        },
+    ways = {  # name: arm, measure, that of 1 − P(garbage), colour
+        "garbage: inverted": (INVERTED, "auroc", "auroc_garbage", FOREIGN),
+        "garbage: untrained": (UNTRAINED, "auroc", "auroc_garbage", INK),
+        "garbage: noise": (NOISE, "auroc", "auroc_garbage", INK),
+        "outlier exposure": (EXPOSED, "auroc", "", INK),
+        "plain": (PLAIN, "auroc", "", KNOWN),
     }
+    for name, ending in DETECTORS.items():
+        ways[f"plain: {name.split(' of ')[0]}"] = (PLAIN, f"auroc_{ending}", "", KNOWN)
     shown = pairs(trained)
     with style():
-        fig, axes = small_multiples(
-            [_short(trained, pair) for pair in shown], height=1.2 + 0.25 * len(ways)
-        )
+        fig, axes = _panels(trained, shown, height=1.5 + 0.27 * len(ways))
         for ax, pair in zip(axes, shown):
             ax.axvline(0.5, color=MUTED, ls="--", lw=1, zorder=0)
-            for y, (arm, measure, colour) in enumerate(ways.values()):
+            for y, (arm, measure, other, colour) in enumerate(ways.values()):
                 seeds(ax, y, per_seed(trained, pair, arm, measure).tolist(), colour)
-            ax.set_xlim(right=1.02)
-            ax.tick_params(labelsize=8.5)
+                if other:
+                    seeds(ax, y + 0.32, per_seed(trained, pair, arm, other).tolist(), colour, "D")
+            ax.set_xlim(0.15, 1.05)
+            ax.set_xticks([0.5, 1], ["0.5", "1"])
         axes[0].set_yticks(range(len(ways)), list(ways))
         axes[0].set_ylim(len(ways) - 0.5, -0.5)
+        key(fig, {"by confidence, or as named": (INK, "o"), "by 1 − P(garbage)": (INK, "D")})
         fig.supxlabel("AUROC, known against foreign images; dashed: guessing", fontsize=10)
     return fig
 
@@ -146,7 +146,7 @@ def turned_away(trained: Runs) -> Figure:
     names = {INVERTED: "inverted images", UNTRAINED: "untrained generator", NOISE: "noise"}
     shown = pairs(trained)
     with style():
-        fig, axes = small_multiples([_short(trained, pair) for pair in shown], height=1.95)
+        fig, axes = _panels(trained, shown, height=1.95)
         for ax, pair in zip(axes, shown):
             ax.axvline(0.5, color=MUTED, ls="--", lw=1, zorder=0)
             for y, arm in enumerate(names):
@@ -168,9 +168,7 @@ def rounds(trained: Runs) -> Figure | None:
         return None
     shown = [pair for pair in pairs(trained) if first(trained, pair, INVERTED)]
     with style():
-        fig, axes = small_multiples(
-            [_short(trained, pair) for pair in shown], height=3.1, rows=2, sharex=True, sharey="row"
-        )
+        fig, axes = _panels(trained, shown, height=3.1, rows=2, sharex=True, sharey="row")
         for row, (name, frame) in zip(axes, frames.items()):
             for ax, pair in zip(row, shown):
                 own = frame[frame["pair"] == title(trained, pair)]

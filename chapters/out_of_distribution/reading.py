@@ -10,7 +10,15 @@ import pandas as pd
 from scipy.stats import spearmanr
 
 from chapters.network_inversion.reading import judged_on
-from chapters.out_of_distribution.design import ARMS, GARBAGE, INVERTED, PLAIN
+from chapters.out_of_distribution.design import (
+    ARMS,
+    EXPOSED,
+    GARBAGE,
+    INVERTED,
+    NOISE,
+    PLAIN,
+    UNTRAINED,
+)
 from harness.results import Result, Runs
 from harness.statistics import Interval, lowest, over_seeds
 
@@ -23,6 +31,13 @@ DETECTORS = {  # on the plain twin: the measure's ending
     "nearest neighbours": "knn",
     "length of the feature vector": "norm",
 }
+CONTROLS = {
+    "the plain classifier": PLAIN,
+    "noise alone": NOISE,
+    "an untrained generator": UNTRAINED,
+    "outlier exposure": EXPOSED,
+}
+BEST = "the best of energy, ODIN and neighbours on the plain classifier"
 NAMED = ("energy", "odin", "knn")  # those that the ledger names as controls
 FEWEST_ROUNDS = 10  # of fewer the ledger takes no rank correlation
 
@@ -125,6 +140,20 @@ def gain(trained: Runs, other: str, measure: str = "auroc") -> Callable[[Pair], 
     return lambda pair: difference(trained, pair, (INVERTED, measure), (other, measure))
 
 
+Gain = Callable[[Pair], list[float]]
+
+
+def gains(trained: Runs) -> dict[str, Gain]:
+    """{control: by pair, the AUROC of the inversion arm minus that of the control, by seed}."""
+    named = {name: gain(trained, arm) for name, arm in CONTROLS.items()}
+    return {**named, BEST: lambda pair: over_detectors(trained, pair)}
+
+
+def scored_by_garbage(trained: Runs) -> Gain:
+    """By pair: AUROC by 1 − P(garbage) minus AUROC by confidence, of the inversion arm."""
+    return lambda pair: difference(trained, pair, (INVERTED, "auroc_garbage"), (INVERTED, "auroc"))
+
+
 # --- runs that are drawn ------------------------------------------------------------------------
 
 
@@ -210,3 +239,29 @@ def by_round(trained: Runs, measure: str) -> pd.DataFrame:
             for number, value in enumerate(r.scalars.get(f"{measure}_by_round", ()), start=1)
         ]
     )
+
+
+def differences(trained: Runs) -> pd.DataFrame:
+    """AUROC of the inversion arm minus that of each control, a row a pair and a control."""
+    return pd.DataFrame(
+        [
+            {
+                "known → foreign": title(trained, pair),
+                "minus": name,
+                "difference [95 % interval]": change(values(pair)),
+            }
+            for pair in judged_pairs(trained)
+            for name, values in gains(trained).items()
+            if values(pair)
+        ]
+    )
+
+
+def change(values: Sequence[float], form: str = "+.3f") -> str:
+    """The mean with its interval: `+0.02 [+0.01, +0.03]`; a dash without values."""
+    interval = over_seeds(values)
+    if not len(values):
+        return "–"
+    if not interval.known:
+        return f"{interval.estimate:{form}}"
+    return f"{interval.estimate:{form}} [{interval.low:{form}}, {interval.high:{form}}]"

@@ -196,10 +196,26 @@ WORSE = every(inversion={"auroc": 0.5})
 
 
 def test_counts_of_pairs_follow_the_intervals():
-    assert "plain classifier on 2 of 2 pairs, above noise alone on 2" in sentences.answer(ALL)
-    assert "plain classifier on 0 of 2 pairs, above noise alone on 0" in sentences.answer(WORSE)
-    assert "plain classifier on 0 of 1 pairs" in sentences.answer(ONE)  # one seed carries nothing
+    assert "noise alone on 2 of 2 pairs, and below that of the best" in sentences.answer(ALL)
+    assert "noise alone on 0 of 2 pairs" in sentences.answer(WORSE)
+    assert sentences.answer(WORSE).endswith("plain classifier on 2.")
+    assert "noise alone on 0 of 1 pairs" in sentences.answer(ONE)  # one seed carries nothing
     assert "below 0 on 2" in sentences.added(WORSE) and "below 0 on 2" not in sentences.added(ALL)
+
+
+def test_the_answer_is_hardly_only_where_a_minority_is_refused_everywhere():
+    assert not sentences.answer(ALL).startswith("Hardly")
+    few = {"refused": 0.1}
+    assert sentences.answer(every(inversion=few)).startswith("Hardly")
+    assert not sentences.answer(every([THERE], [0], inversion=few)).startswith("Hardly")
+
+
+def test_the_probability_of_garbage_is_praised_only_where_it_ranks_better():
+    assert "ranks foreign images better" in sentences.other_score(ALL)
+    worse = every(inversion={"auroc_garbage": 0.6})
+    assert "ranks" not in sentences.other_score(worse) and "below 0 on 2" in (
+        sentences.other_score(worse)
+    )
 
 
 def test_the_inversion_is_credited_only_where_it_beats_the_control():
@@ -259,6 +275,10 @@ def test_tables_have_a_row_a_pair_and_an_arm():
     detectors = reading.by_detector(ALL)
     assert len(detectors) == 10 and detectors["detector"][0] == "largest probability"
     assert reading.by_arm(EMPTY, reading.GAPS).empty and reading.by_detector(EMPTY).empty
+    differences = reading.differences(ALL)
+    assert len(differences) == 10
+    assert differences["difference [95 % interval]"][1] == "+0.050 [+0.050, +0.050]"
+    assert reading.differences(PLAIN_ONLY).empty and len(reading.differences(ONE)) == 5
 
 
 def test_every_arm_of_every_pair_is_asked_for():
