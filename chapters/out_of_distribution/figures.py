@@ -32,6 +32,7 @@ from harness.style import INK, MUTED, PALETTE, WIDTH, style
 KNOWN, FOREIGN = PALETTE[0], PALETTE[1]
 ADDED = {NOISE: MUTED, UNTRAINED: PALETTE[2], INVERTED: PALETTE[1]}  # what joins the garbage
 DOTS = 250  # of each kind in a row
+EDGES = (-11.0, 15.0)  # log-odds: what lies beyond is drawn there
 SURE = {"0.01": 1e-2, "0.5": 0.5, "0.99": 0.99, "0.9999": 0.9999}
 
 
@@ -76,7 +77,7 @@ def thresholds(trained: Runs) -> Figure | None:
             ax.set_title(title(trained, pair), loc="left", fontsize=9)
             ax.set_xticks([_odds(p) for p in SURE.values()], SURE)
             ax.set_yticks([0.5, 3.6], ["ten\nclasses", "with\ngarbage"])
-            ax.set(ylim=(5.1, -0.6), xlim=(-12, 16))
+            ax.set(ylim=(5.1, -0.6), xlim=(EDGES[0] - 0.7, EDGES[1] + 0.7))
             ax.tick_params(labelsize=8)
             ax.tick_params(axis="y", length=0)
             ax.grid(axis="y", visible=False)
@@ -94,11 +95,12 @@ def _strips(ax: Axes, result: Result, y: float) -> None:
     random = np.random.default_rng(0)
     kinds = ((known, KNOWN), (foreign[~away], FOREIGN), (foreign[away], MUTED))
     for row, (own, colour) in enumerate(kinds):
-        some = own[:DOTS]
+        some = own[:DOTS].clip(*EDGES)
         height = y + row + random.uniform(-0.28, 0.28, len(some))
         ax.plot(some, height, "o", color=colour, ms=1.7, mew=0, alpha=0.55)
     least, most = (
-        _odds(result[name]) for name in ("least_confident_known", "most_confident_accepted")
+        float(np.clip(_odds(result[name]), *EDGES))
+        for name in ("least_confident_known", "most_confident_accepted")
     )
     ax.plot(least, y, "o", color=KNOWN, ms=4.5, mec=INK, mew=0.8, zorder=4)
     if not away.all():

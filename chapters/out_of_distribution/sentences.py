@@ -123,7 +123,7 @@ def limits(trained: Runs, n: int, precision: str) -> str:
     seeds = " to ".join(map(str, sorted({min(counts), max(counts)})))
     names = list(dict.fromkeys(name for pair in pairs(trained) for name in pair))
     few = " Fashion-MNIST (900) has 600 training images, which pass more often."
-    blended = " Digits of MNIST and photographs of CIFAR-10 are in both sets of that pair: it is a hard one."
+    blended = " Both sets of that pair show photographs of CIFAR-10, so it is a hard one."
     return (
         f"What limits this: {seeds} seed{'s' * (max(counts) != 1)}; at most {n:,} training images; "
         f"{precision}; a small convolutional network, right on "
