@@ -11,7 +11,7 @@
 # ---
 
 # %% [markdown]
-# # Does a class for garbage teach a classifier to refuse?
+# # Can a network learn to refuse?
 #
 # A classifier of digits calls a shoe a digit, too. Suhail et al. {cite:p}`suhail2024applications` add an
 # eleventh class for garbage, fill it with noise and inverted images, and find that foreign images land
@@ -74,10 +74,9 @@ page.show(
     "that are accepted and foreign images that are refused, for a plain classifier and for one with a "
     "garbage class; bars join the two ends.",
     caption=sentences.thresholds(trained)
-    + "Confidence of known (blue) and foreign images (orange: accepted, grey: refused) before and "
-    "after a garbage class with inverted images. Ringed: the least confident known image that is "
-    "classified correctly and the most confident foreign one that is accepted; where they overlap "
-    f"a bar joins them. Seed {seeds[0]}.",
+    + "Confidence with ten classes, and with a garbage class of inverted images. A bar where no "
+    "threshold separates: from the least confident known image that is classified correctly to the "
+    f"most confident foreign one that is accepted. Seed {seeds[0]}.",
     name="fig-thresholds",
 )
 
@@ -176,7 +175,7 @@ page.say(sentences.gaps(trained))
 # %%
 page.show(
     figures.slipped(trained),
-    alt="Rows of small images, a row a foreign data set, with a confidence above each.",
+    alt="Rows of small images, a row a foreign data set, each with its confidence.",
     caption="Foreign images that slip through: those of most confidence among the accepted, after a "
     f"garbage class with inverted images. Above each its confidence. Seed {seeds[0]}.",
     name="fig-slipped",
@@ -259,7 +258,7 @@ page.verdicts(study, evidence, trained=trained)
 # %% tags=["appendix"]
 page.table(
     reading.by_arm(trained, reading.COLUMNS),
-    caption="Measures of every arm on all test images, means over seeds. FPR95: share of foreign "
+    caption="Measures by arm on the test images, means over seeds. FPR95: share of foreign "
     "images that are as confident as 95 % of the known ones.",
     name="tab-arms",
     formats=dict.fromkeys(("foreign refused", "known refused", "accuracy"), ".1%"),

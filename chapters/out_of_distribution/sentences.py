@@ -105,7 +105,7 @@ def answer(trained: Runs) -> str:
         f"foreign images (means of pairs); a threshold separates the others in {separated(trained)} "
         "runs. AUROC is above that of noise alone on "
         f"{count(above(trained, gain(trained, NOISE)), trained)}, and below that of the best "
-        f"detector on a plain classifier on {len(beaten)}."
+        f"of three detectors on a plain classifier on {len(beaten)}."
     )
 
 
@@ -122,7 +122,7 @@ def limits(trained: Runs, n: int, precision: str) -> str:
     counts = {len(per_seed(trained, pair, INVERTED, "auroc")) for pair in pairs(trained)} or {0}
     seeds = " to ".join(map(str, sorted({min(counts), max(counts)})))
     names = list(dict.fromkeys(name for pair in pairs(trained) for name in pair))
-    few = " Fashion-MNIST (900) has 600 training images, which pass more often."
+    few = " Fashion-MNIST (900) has 600 training images, which pass several times a round."
     blended = " Both sets of that pair show photographs of CIFAR-10, so it is a hard one."
     return (
         f"What limits this: {seeds} seed{'s' * (max(counts) != 1)}; at most {n:,} training images; "
@@ -166,7 +166,7 @@ def added(trained: Runs) -> str:
     """I20: what inversion adds to each control."""
     return (
         "AUROC with inverted images minus that of a control, means of pairs, and on how many pairs "
-        "the 95 % interval over seeds lies on one side of 0 (all intervals are in "
+        "the 95 % interval over seeds lies on one side of 0 (the intervals are in "
         "{numref}`tab-differences`):\n\n"
         + "\n".join(
             f"- against {name}: "
@@ -189,8 +189,8 @@ def in_short(trained: Runs) -> str:
     nowhere = not above(trained, gain(trained, UNTRAINED))
     closing = (
         "Against the untrained generator, "
-        f"inversion is ahead on {count(above(trained, gain(trained, UNTRAINED)), trained)}: what "
-        "helped is not shown to be the inversion. "
+        f"inversion is ahead on {count(above(trained, gain(trained, UNTRAINED)), trained)}: an "
+        "advantage of inversion itself is not shown. "
     )
     return "".join(held) + (closing if nowhere else "")
 
@@ -227,7 +227,7 @@ def over_rounds(trained: Runs) -> str:
         + f". In each round the generator finds images that the classifier takes for the class that "
         f"was asked for, in {span([_mean(obeyed)], '.0%')} of cases, though the garbage class has "
         f"learned to take {span([_mean(learned)], '.1%')} of those of the round before. "
-        f"{last_complaint(runs)} rounds end with a generator below an inversion accuracy of 95 %, "
+        f"In {last_complaint(runs)} rounds the generator ends without an inversion accuracy of 95 %, "
         "or collapsed."
     )
 

@@ -227,6 +227,15 @@ DESCRIBES = {
             "before anything is fitted.",
         ],
     },
+    "05_out_of_distribution": {
+        DRAWN: [
+            "A bar where no threshold separates: from the least confident known image ",
+            "Foreign images that slip through: those of most confidence among the accepted,",
+        ],
+        DEFINES: [
+            "Least confident known image that is classified correctly, minus the most confident ",
+        ],
+    },
     "07_kkt_reconstruction": {
         DRAWN: [
             "The paper's attack was run on constant-step networks only.",
