@@ -202,6 +202,9 @@ page.show(
     name="fig-told-apart",
 )
 
+# %% tags=["remove-input"]
+page.say(sentences.detectors(trained))
+
 # %% [markdown]
 # All arms share their seeds, so what counts is the difference in each seed.
 

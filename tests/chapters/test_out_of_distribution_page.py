@@ -196,9 +196,9 @@ WORSE = every(inversion={"auroc": 0.5})
 
 
 def test_counts_of_pairs_follow_the_intervals():
-    assert "noise alone on 2 of 2 pairs, and below that of the best" in sentences.answer(ALL)
+    assert "noise alone on 2 of 2 pairs, below that of the best" in sentences.answer(ALL)
     assert "noise alone on 0 of 2 pairs" in sentences.answer(WORSE)
-    assert sentences.answer(WORSE).endswith("plain classifier on 2.")
+    assert sentences.answer(WORSE).endswith("three detectors on 2.")
     assert "noise alone on 0 of 1 pairs" in sentences.answer(ONE)  # one seed carries nothing
     assert "below 0 on 2" in sentences.added(WORSE) and "below 0 on 2" not in sentences.added(ALL)
 
@@ -208,6 +208,11 @@ def test_the_answer_is_hardly_only_where_a_minority_is_refused_everywhere():
     few = {"refused": 0.1}
     assert sentences.answer(every(inversion=few)).startswith("Hardly")
     assert not sentences.answer(every([THERE], [0], inversion=few)).startswith("Hardly")
+
+
+def test_a_length_that_points_the_wrong_way_is_named():
+    assert "on 0 of 2 pairs that length" in sentences.detectors(ALL)
+    assert "on 2 of 2 pairs that length" in sentences.detectors(every(plain={"auroc_norm": 0.3}))
 
 
 def test_the_probability_of_garbage_is_praised_only_where_it_ranks_better():
@@ -234,7 +239,7 @@ def test_a_threshold_is_denied_only_where_no_run_has_one():
 
 TOLD = (
     sentences.turned_away, sentences.gaps, sentences.added, sentences.in_short, sentences.kept,
-    sentences.over_rounds, sentences.other_score,
+    sentences.over_rounds, sentences.other_score, sentences.detectors,
 )  # fmt: skip
 
 
@@ -258,7 +263,7 @@ def test_what_limits_the_chapter_names_small_and_made_sets():
     pairs = [("cifar10-jpeg", "coloured-digits"), ("fashion-mnist-900", "mnist")]
     text = sentences.limits(every(pairs), 5000, "bfloat16")
     for words in ("5 seeds;", "at most 5,000", "bfloat16", "in the place of SVHN", "a hard one",
-                  "600 training images"):  # fmt: skip
+                  "(600 of Fashion-MNIST (900))"):  # fmt: skip
         assert words in text
     plain = sentences.limits(ONE, 600, "float32")
     assert "SVHN" not in plain and "hard one" not in plain and "1 seed;" in plain
