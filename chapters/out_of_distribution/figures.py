@@ -66,7 +66,7 @@ def thresholds(trained: Runs) -> Figure | None:
         return None
     rows = -(-len(shown) // 2)
     with style():
-        fig = Figure(figsize=(WIDTH, 0.75 + 1.22 * rows), layout="constrained")
+        fig = Figure(figsize=(WIDTH, 0.75 + 1.06 * rows), layout="constrained")
         axes = fig.subplots(rows, min(2, len(shown)), sharex=True, sharey=True, squeeze=False)
         for ax in axes.flat[len(shown) :]:
             ax.set_visible(False)

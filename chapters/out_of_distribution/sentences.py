@@ -103,9 +103,8 @@ def answer(trained: Runs) -> str:
     return (
         ("Hardly. " if small.low > 0 else "")
         + f"The garbage class takes {span(means(trained, INVERTED, 'refused'), '.0%')} of foreign "
-        f"images (means of pairs), a sure majority on {count(majority, trained)}. A threshold "
-        f"separates the others in {separated(trained)} runs. With inverted images the AUROC is above "
-        f"that of noise alone on {count(above(trained, gain(trained, NOISE)), trained)}, below that "
+        f"images, by pair; a sure majority on {count(majority, trained)}. A threshold separates the "
+        f"others in {separated(trained)} runs. AUROC is above that of noise alone on {count(above(trained, gain(trained, NOISE)), trained)}, below that "
         f"of the best of three detectors on {len(beaten)}."
     )
 
@@ -143,7 +142,8 @@ def turned_away(trained: Runs) -> str:
         + each(trained, lambda p: f"{mean(trained, p, INVERTED, 'refused'):.0%}".replace("%", " %"))
         + f" of the foreign images: a majority on {count(majority, trained)}. With noise alone it "
         f"takes {span(means(trained, NOISE, 'refused'), '.0%')}, with an untrained generator "
-        f"{span(means(trained, UNTRAINED, 'refused'), '.0%')}. Of known test images it takes "
+        f"{span(means(trained, UNTRAINED, 'refused'), '.0%')}; the difference to noise is "
+        f"{up_and_down(trained, gain(trained, NOISE, 'refused'))}. Of known test images it takes "
         f"{span(means(trained, INVERTED, 'refused_known'), '.1%')}."
     )
 
@@ -258,7 +258,8 @@ def other_score(trained: Runs) -> str:
         "Scored by 1 − P(garbage) instead of by confidence (diamonds in {numref}`fig-told-apart`), "
         f"the AUROC with inverted images is {span(arms[INVERTED])}; the difference is "
         f"{up_and_down(trained, values)}. With an untrained generator it is "
-        f"{span(arms[UNTRAINED])}, with noise {span(arms[NOISE])}."
+        f"{span(arms[UNTRAINED])}, with noise {span(arms[NOISE])}: inversion minus noise is "
+        f"{up_and_down(trained, gain(trained, NOISE, 'auroc_garbage'))}."
         + (
             " So the garbage class ranks foreign images better than its decisions show."
             if everywhere(trained, values).low > 0

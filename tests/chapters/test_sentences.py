@@ -229,7 +229,7 @@ DESCRIBES = {
     },
     "05_out_of_distribution": {
         DRAWN: [
-            "A bar where no threshold separates: from the least confident known image ",
+            "A bar joins the least confident known image (of those classified correctly) ",
             "Foreign images that slip through: those of most confidence among the accepted,",
         ],
         DEFINES: [
