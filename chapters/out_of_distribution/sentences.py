@@ -127,7 +127,8 @@ def limits(trained: Runs, n: int, precision: str) -> str:
     return (
         f"What limits this: {seeds} seed{'s' * (max(counts) != 1)}; at most {n:,} training images"
         f"{few}; {precision}; a small convolutional network, right on "
-        f"{span(means(trained, PLAIN, 'accuracy'), '.0%')} of known test images."
+        f"{span(means(trained, PLAIN, 'accuracy'), '.0%')} of known test images; one amount of "
+        "garbage, which the paper leaves open."
         + in_its_place(names)
         + (blended if "coloured-digits" in names and "cifar10-jpeg" in names else "")
     )
