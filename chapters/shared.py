@@ -12,7 +12,6 @@ from harness.study import Study
 from lib import data, features, inversion, models, train
 from lib.generator import Generator
 
-
 # Where SVHN cannot be had, the fourth set is one that this book makes of two others.
 STAND_INS = {"coloured digits": "SVHN"}
 

@@ -317,9 +317,7 @@ page.show(
 
 # %%
 plain, tiny = (asked["faint"].where(patch_size=size, colour=[[1.0]]) for size in (4, 1))
-page.say(
-    sentences.believed(plain, tiny, of_a="4 × 4 white pixels", of_b="a single white pixel")
-)
+page.say(sentences.believed(plain, tiny, of_a="4 × 4 white pixels", of_b="a single white pixel"))
 
 # %% [markdown]
 # ## Verdicts

@@ -56,9 +56,7 @@ training = {"n": n, "precision": train.precision_for(precision, device)}
 lengths = dict(zip(datasets, epochs, strict=True))
 
 # %% tags=["setup"]
-tuning = study(
-    runs.reliance, clean(lengths, seeds=tuning_seeds, rates=tuning_rates, **training)
-)
+tuning = study(runs.reliance, clean(lengths, seeds=tuning_seeds, rates=tuning_rates, **training))
 asked = study.groups(
     runs.reliance,
     design.groups(

@@ -64,16 +64,12 @@ ours = [method for method in runs.ATTACKS if method != "released"]
 attacked = study(runs.attack, [scaled, constant], method=ours, **images)
 attacked += study(runs.attack, [constant], method="released", **images)
 control = study(runs.attack, [scaled], method="unmixed", control=True, **images)
-sized = study(
-    runs.attack, [scaled], method="unmixed", dataset=datasets, n=sizes, seed=size_seeds
-)
+sized = study(runs.attack, [scaled], method="unmixed", dataset=datasets, n=sizes, seed=size_seeds)
 spent = study(
     runs.budget, dataset=datasets, n=n, seed=budget_seeds, epochs=constant_epochs,
     iterations=budget, **task,
 )  # fmt: skip
-circles = study(
-    runs.circle, seed=circle_seeds, epochs=circle_epochs, iterations=circle_iterations
-)
+circles = study(runs.circle, seed=circle_seeds, epochs=circle_epochs, iterations=circle_iterations)
 
 # %% [markdown] tags=["setup"]
 # Attacks are compared on the same networks, those trained with the paper's constant steps; where a
@@ -400,9 +396,7 @@ page.show(
 # B02 are this book's own.
 
 # %%
-page.verdicts(
-    study, evidence, trained=trained, attacked=attacked, spent=spent, circles=circles
-)
+page.verdicts(study, evidence, trained=trained, attacked=attacked, spent=spent, circles=circles)
 
 # %% [markdown] tags=["appendix"]
 # ## All attacks
@@ -447,8 +441,16 @@ page.table(
     name="tab-attacks",
     formats={
         name: ".1f"
-        for name in ("found", "null, found", "close", "null, close", "SSIM", "SSIM, fitted",
-                     "held out", "seconds")
+        for name in (
+            "found",
+            "null, found",
+            "close",
+            "null, close",
+            "SSIM",
+            "SSIM, fitted",
+            "held out",
+            "seconds",
+        )
     },
 )
 

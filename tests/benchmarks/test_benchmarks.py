@@ -47,6 +47,11 @@ def printed(*command: str) -> str:
             ["--threads", "1"],
             ["MLP, 28 × 28 × 1", "ViT, 32 × 32 × 3", "fit bfloat16", "float32 ÷ plain", "once:"],
         ),
+        (
+            "reconstruction.py",
+            ["--threads", "1"],
+            ["28 × 28 × 1, straight", "32 × 32 × 3, ours bfloat16", "up to", "÷ straightforward"],
+        ),
         ("training.py", [], ["loss-scaled, 0.01", "constant, 0.01", "seeds 0", "× loss-scaled"]),
     ],
 )

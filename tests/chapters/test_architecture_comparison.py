@@ -173,7 +173,9 @@ def test_a_data_set_that_was_not_run_whole_does_not_hide_the_others():
 
 def test_the_seed_on_which_means_and_seeds_disagree():
     """The mean order is the paper's although it is that of one seed alone."""
-    one = levels(datasets=["mnist", "cifar10-jpeg"], ViT=lambda s: 9 if s == 10 else 1, MLP=1.5, CNN=1)
+    one = levels(
+        datasets=["mnist", "cifar10-jpeg"], ViT=lambda s: 9 if s == 10 else 1, MLP=1.5, CNN=1
+    )
     tables = reading.by_dataset(one)
     assert reading.agreement_of_means(tables)["datasets_in_order"] == 2
     assert reading.agreement(tables)["datasets_in_order"].tolist() == [2, 0, 0, 0, 0]
@@ -241,7 +243,9 @@ def test_pooled_trends_rank_within_each_data_set():
 
 def test_the_change_of_a_part_is_that_of_its_own_architecture():
     fooled = levels(ViT=0.8, MLP=0.2, CNN=0.5)
-    ablated = levels(**{"CNN average": 0.3, "ViT no positions": 0.1, "MLP narrow": 0.3, "MLP wide": 0.1})
+    ablated = levels(
+        **{"CNN average": 0.3, "ViT no positions": 0.1, "MLP narrow": 0.3, "MLP wide": 0.1}
+    )
     changes = reading.removed(fooled, ablated)["MNIST"]
     assert changes["CNN average"].tolist() == pytest.approx([-0.2] * 5)
     assert changes["ViT no positions"].tolist() == pytest.approx([-0.7] * 5)
@@ -262,7 +266,9 @@ def test_survival_asks_for_the_papers_order(asked):
     ]
     own = Runs(runs, title=FOUR.get)
     found = reading.survival(own, EMPTY, EMPTY, own)
-    assert found["change"].unique().tolist() == ["patches between tokens"] and found["in order"].all()
+    assert (
+        found["change"].unique().tolist() == ["patches between tokens"] and found["in order"].all()
+    )
 
 
 def _parts(asked):
@@ -423,7 +429,9 @@ def test_data_sets_in_order_are_open_until_all_four_were_run():
 
 def test_coloured_digits_stand_in_only_where_svhn_was_not_run():
     titles = FOUR | {"svhn": "SVHN"}
-    five = Runs([r for d in titles for r in levels(datasets=[d], ViT=3, MLP=2, CNN=1)], title=titles.get)
+    five = Runs(
+        [r for d in titles for r in levels(datasets=[d], ViT=3, MLP=2, CNN=1)], title=titles.get
+    )
     assert list(evidence.S05(five)) == ["MNIST", "CIFAR-10 (JPEG)", "Fashion-MNIST (900)", "SVHN"]
     assert len(evidence.S03(five)) == 12 and evidence.S09(five)["datasets_in_order"] == [4] * 5
     assert "coloured digits" in evidence.S05(five.where(dataset=list(FOUR)))
@@ -431,7 +439,9 @@ def test_coloured_digits_stand_in_only_where_svhn_was_not_run():
 
 def test_removed_parts_are_judged_by_the_size_of_their_change():
     fooled = levels(ViT=0.8, MLP=0.2, CNN=0.5)
-    ablated = levels(**{"CNN average": 0.3, "ViT no positions": 0.9, "MLP narrow": 0.18, "MLP wide": 0.3})
+    ablated = levels(
+        **{"CNN average": 0.3, "ViT no positions": 0.9, "MLP narrow": 0.18, "MLP wide": 0.3}
+    )
     assert evidence.S15_removed(fooled, ablated)["MNIST"] == {
         "average_pooling_changes": pytest.approx([0.2] * 5),
         "no_positions_changes": pytest.approx([0.1] * 5),
@@ -501,7 +511,9 @@ def test_the_answer_follows_the_intervals():
     assert said.startswith("**Yes, but the order turns.**") and "holds on 2 and 0 of them." in said
     assert answered(turned).startswith("**Yes.** The ViT comes first on 0 of 2")
     assert answered(vague).startswith("**The seeds do not tell.**")
-    assert answered(levels(seeds=SEEDS[:3], ViT=0.8, MLP=0.5, CNN=0.2)).startswith("**Not to be told")
+    assert answered(levels(seeds=SEEDS[:3], ViT=0.8, MLP=0.5, CNN=0.2)).startswith(
+        "**Not to be told"
+    )
 
 
 def test_all_are_said_to_believe_patches_only_if_each_does_more_than_its_control():
@@ -520,7 +532,11 @@ def test_the_lead_is_said_to_fall_rise_or_neither():
     assert "no lead is left" not in sentences.tokens(three(low, high))
     for other in (high, levels(ViT=alternating, MLP=0.2, CNN=0.5)):
         said = sentences.tokens(three(high, other))
-        assert "depends on" not in said and "changes on 0 of 2 data sets" in said and said.endswith("five seeds.")
+        assert (
+            "depends on" not in said
+            and "changes on 0 of 2 data sets" in said
+            and said.endswith("five seeds.")
+        )
     assert sentences.tokens(three(high, high.where(seed=[10, 11]))).startswith("Not run with five")
 
 
@@ -587,5 +603,7 @@ def test_a_cnn_is_called_reserved_where_five_seeds_say_so():
         )  # fmt: skip
 
     tables = three(levels(ViT=0.8, MLP=0.5, CNN=0.2))
-    assert "both others on 1 of 1 data sets (MNIST)" in sentences.two_versions(tables, measured(0.1))
+    assert "both others on 1 of 1 data sets (MNIST)" in sentences.two_versions(
+        tables, measured(0.1)
+    )
     assert "others on 0 of 1 data sets at" in sentences.two_versions(tables, measured(alternating))

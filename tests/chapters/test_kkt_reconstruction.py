@@ -373,7 +373,9 @@ def scored():
 
     def score(candidates: Tensor, trust: Tensor | None = None, **found) -> dict:
         trust = torch.zeros(len(candidates)) if trust is None else trust
-        return chapter.scores(network, training, held_out, chapter.Found(candidates, trust, **found))
+        return chapter.scores(
+            network, training, held_out, chapter.Found(candidates, trust, **found)
+        )
 
     return training, held_out, score
 

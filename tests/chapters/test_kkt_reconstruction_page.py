@@ -38,7 +38,14 @@ def made(parameters: dict, scalars: dict, arrays: dict, status: str = "reused") 
 
 
 def attack_run(
-    dataset="mnist", seed=10, method="unmixed", protocol="constant", n=50, hits=40, null=5, right=1.0
+    dataset="mnist",
+    seed=10,
+    method="unmixed",
+    protocol="constant",
+    n=50,
+    hits=40,
+    null=5,
+    right=1.0,
 ):
     """null: found and close images of the strongest null.  right: share of trusted ones."""
     channels, random = (1 if dataset == "mnist" else 3), np.random.RandomState(seed)
@@ -179,7 +186,9 @@ def test_evidence_fits_the_ledger(kind, claims):
     if kind in ("empty", "failed"):
         assert not found
         return
-    assert {"H05", "H01-scaled", "H18-n50", "H18-n50-nulls", "H19-n50-budget", "H28-n50"} <= {*found}
+    assert {"H05", "H01-scaled", "H18-n50", "H18-n50-nulls", "H19-n50-budget", "H28-n50"} <= {
+        *found
+    }
     assert {*found["B02"].parts} == {TITLES[d] for d in groups(kind)["attacked"].of("dataset")}
     if kind == "several":
         assert {*found["H17-n50-nulls"].parts} == {*found["B01"].parts} == {"CIFAR-10 (JPEG)"}
@@ -268,7 +277,9 @@ def test_numbers_by_hand():
 
 def test_a_difference_rests_on_the_set_where_it_is_least():
     strong, weak = seeded(), seeded(dataset="cifar10-jpeg", null=40)
-    assert reading.beyond(strong, "hits").low == 35 and reading.beyond(strong + weak, "hits").low == 0
+    assert (
+        reading.beyond(strong, "hits").low == 35 and reading.beyond(strong + weak, "hits").low == 0
+    )
     assert "brings back more" in reading.against_nulls({"It": strong})
     assert "brings back more" not in reading.against_nulls({"It": strong + weak})
 

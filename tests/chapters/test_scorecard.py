@@ -5,16 +5,16 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import browser
 import pytest
 from bs4 import BeautifulSoup
+from check import actions
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-import browser
 from chapters.scorecard import figures, reading
 from chapters.scorecard.entries import entries
 from chapters.scorecard.matrix import matrix
-from check import actions
 from harness import ledger
 from harness.claims import VERDICTS, Verdict, judge
 from harness.ledger import Claim, Criterion

@@ -111,6 +111,32 @@ COMPARED = {
             "gap_all": 0,
         },
     ),
+    "06_training_like_data": Compared(
+        groups=[
+            ("kid", "test_kid"),
+            ("oracle_accuracy", "second_oracle_accuracy", "oracle_test_accuracy"),
+            ("auroc", "strangers_auroc", "means_auroc", "rows_auroc", "span_auroc"),
+            ("hits", "strangers_hits", "means_hits", "rows_hits", "span_hits"),
+            ("training_accuracy", "held_out_accuracy"),
+            *(
+                tuple(
+                    f"{signal}_{kind}_{value}"
+                    for kind in ("training", "held_out", "inverted_soft", "inverted_hot")
+                )
+                for signal in (
+                    "confidence", "output_gradient", "probability_gradient", "loss_gradient",
+                    "weight_gradient",
+                )
+                for value in ("mean", "median")
+            ),
+        ],
+        constants={
+            "auroc": 0.5,
+            "own_half_share": 0.5,
+            "membership_auroc": 0.5,
+            "weight_gradient_membership_auroc": 0.5,
+        },
+    ),
     "07_kkt_reconstruction": Compared(
         groups=[
             ("hits", "span_hits", "rows_hits"),

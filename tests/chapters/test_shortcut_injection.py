@@ -564,7 +564,9 @@ def two_class_folder(tmp_path_factory) -> str:
             place.mkdir(parents=True)
             for k in range(count):
                 shape = (far < 6.5) & (far >= inner)
-                pixels = shape[..., None] * random.uniform(90, 250, 3) + random.uniform(0, 40, (20, 20, 3))
+                pixels = shape[..., None] * random.uniform(90, 250, 3) + random.uniform(
+                    0, 40, (20, 20, 3)
+                )
                 Image.fromarray(pixels.clip(0, 255).astype(np.uint8)).save(place / f"{k}.png")
     return str(folder)
 
@@ -573,9 +575,7 @@ def test_a_folder_of_two_classes_goes_through_the_chapter(two_class_folder, tmp_
     study = shared.open_study(tmp_path, [two_class_folder])
     training = {"n": 80, "precision": "float32"}
     lengths = {two_class_folder: 2}
-    tuning = study(
-        chapter.reliance, design.tuning(lengths, seeds=[0], rates=[1e-3], **training)
-    )
+    tuning = study(chapter.reliance, design.tuning(lengths, seeds=[0], rates=[1e-3], **training))
     best = reading.tuned(tuning)
     asked = study.groups(
         chapter.reliance,

@@ -353,7 +353,9 @@ def test_the_key_figure_says_only_what_five_seeds_carry():
 
 def test_a_reliable_patch_that_is_not_believed_more_is_not_said_to_be():
     flat = joined(of(given={"correlation": c}) for c in (0.5, 1.0))
-    vague = of(given={"correlation": 0.5}, follows_patch=alternating) + of(given={"correlation": 1.0})
+    vague = of(given={"correlation": 0.5}, follows_patch=alternating) + of(
+        given={"correlation": 1.0}
+    )
     few = drawn(figures.reliability, everything(FIVE[:3]))
     for fig in (figures.reliability(flat), figures.reliability(vague), few):
         assert "is believed less" not in words(fig)
@@ -429,7 +431,9 @@ def test_gradients_are_said_to_tell_what_they_tell():
     assert down.endswith("a network with a larger ratio believes less.")
     vague = sentences.gradients(planted(lambda s: 1 if s % 2 else -1), control)
     assert vague.endswith("does not tell which network believes more.")
-    assert "in 0 of 6 networks" in sentences.gradients(of(saliency_ratio=1.0), of(saliency_ratio=3.0))
+    assert "in 0 of 6 networks" in sentences.gradients(
+        of(saliency_ratio=1.0), of(saliency_ratio=3.0)
+    )
     assert sentences.gradients(Runs([]), Runs([])) == "Not run: gradients."
     assert sentences.gradients(planted(lambda s: 1), Runs([])) == "Not run: gradients."
 
