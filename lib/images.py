@@ -163,6 +163,36 @@ def _labelled(pixels: np.ndarray, owners: Sequence[str], folders: set[str]) -> L
     return Labelled(pixels, labels, classes)
 
 
+# --- photographs that need no download --------------------------------------------------------
+
+# What scikit-image has in its package and shows things of everyday size.
+_PHOTOGRAPHS = ("astronaut", "camera", "chelsea", "coffee", "coins", "rocket", "moon", "grass")
+
+
+def photograph_patches(n: int, channels: int, size: int, *, seed: int = 0) -> Tensor:
+    """Patches of photographs, as many of each as of any other up to one, [n, channels, size, size].
+
+    float32 in [0, 1], gray for one channel. A patch is a random square of four times the side,
+    at most of the whole height, scaled down.
+    """
+    from skimage import data  # slow to import, and only these need it
+
+    random = np.random.RandomState(seed)
+    photographs = [np.atleast_3d(getattr(data, name)()) for name in _PHOTOGRAPHS]
+    patches = []
+    for i in range(n):
+        photograph = photographs[i % len(photographs)]
+        side = min(4 * size, *photograph.shape[:2])
+        top, left = (random.randint(length - side + 1) for length in photograph.shape[:2])
+        patch = torch.from_numpy(photograph[top : top + side, left : left + side] / 255.0)
+        patch = patch.permute(2, 0, 1).expand(3, -1, -1)
+        patches.append(
+            torch.nn.functional.interpolate(patch[None].float(), (size, size), mode="area")[0]
+        )
+    colour = torch.stack(patches)
+    return colour if channels == 3 else colour.mean(1, keepdim=True)
+
+
 # --- the cache of decoded images --------------------------------------------------------------
 
 

@@ -92,6 +92,25 @@ COMPARED = {
             "inverted_agreement": 0.5,
         },
     ),
+    "05_out_of_distribution": Compared(
+        groups=[
+            ("auroc", "auroc_energy", "auroc_odin", "auroc_knn", "auroc_norm", "auroc_garbage"),
+            ("aupr", "aupr_energy", "aupr_odin", "aupr_knn", "aupr_norm", "aupr_garbage"),
+            ("fpr95", "fpr95_energy", "fpr95_odin", "fpr95_knn", "fpr95_norm", "fpr95_garbage"),
+            ("refused", "refused_known"),
+            ("accuracy", "accuracy_of_classes"),
+            ("least_confident_known", "most_confident_accepted"),
+            ("obeyed_by_round", "refused_garbage_by_round"),
+        ],
+        constants={
+            "auroc": 0.5,
+            "refused": 0.5,
+            "gap": 0,
+            "gap_1": 0,
+            "gap_01": 0,
+            "gap_all": 0,
+        },
+    ),
     "06_training_like_data": Compared(
         groups=[
             ("kid", "test_kid"),
@@ -232,6 +251,15 @@ DESCRIBES = {
             "three that prefer inverted ones (below), for the last data set.",
             "In the two rows at the bottom every feature vector has been given the same length "
             "before anything is fitted.",
+        ],
+    },
+    "05_out_of_distribution": {
+        DRAWN: [
+            "A bar joins the least confident known image (of those classified correctly) ",
+            "Foreign images that slip through: those of most confidence among the accepted,",
+        ],
+        DEFINES: [
+            "Least confident known image that is classified correctly, minus the most confident ",
         ],
     },
     "07_kkt_reconstruction": {

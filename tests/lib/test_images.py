@@ -210,3 +210,24 @@ def test_a_cache_on_a_full_disk_leaves_nothing_behind(folder, tmp_path, monkeypa
     with pytest.warns(UserWarning, match="No space left"):
         data.load(str(folder))
     assert list((tmp_path / "cache").iterdir()) == []
+
+
+# --- photographs ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, 20), (3, 32)])
+def test_patches_of_photographs_need_no_network(channels, size, monkeypatch):
+    def refuse(*_):
+        raise OSError("no network")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    found = images.photograph_patches(16, channels, size)
+    assert found.shape == (16, channels, size, size) and found.dtype == torch.float32
+    assert 0 <= found.min() and found.max() <= 1 and found.std() > 0.1
+    assert torch.equal(found, images.photograph_patches(16, channels, size))
+    assert len({image.numpy().tobytes() for image in found}) == 16
+
+
+def test_gray_patches_are_the_colour_ones_without_colour():
+    gray, colour = (images.photograph_patches(8, channels, 12) for channels in (1, 3))
+    assert torch.allclose(gray, colour.mean(1, keepdim=True))
