@@ -27,7 +27,7 @@ from lib.inversion import LOSS_TERMS, Batch
 PERTURBATIONS = ("random", "adversarial")
 GRADIENTS = ("single images", "batch")
 TERMS = (*LOSS_TERMS, "perturbed_kl", "perturbed_ce", "variation", "pixels", "gradient")
-STATIONARITY = "stationarity"
+STATIONARITY = "stationarity"  # this book's tenth term
 
 
 # --- image priors -----------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def batch_gradient_norm(classifier: nn.Module, images: Tensor, labels: Tensor) -
     return _root(sum(g.square().sum() for g in _batch_gradient(classifier, images, labels)[1]))
 
 
-def stationarity(classifier: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def misalignment(classifier: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """1 − cos(θ, −∇θ mean L), in [0, 2] -> scalar; 0 if the images explain the weights' direction.
 
     Gradient descent with weight decay ends where θ is a positive multiple of −∇θ L over the
@@ -259,7 +259,7 @@ class ReconstructionLoss:
             "variation": lambda: variation(self._pixels(batch)),
             "pixels": lambda: outside_range(self._pixels(batch)),
             "gradient": lambda: self._gradient(batch),
-            "stationarity": lambda: stationarity(self.classifier, *self._some(batch)),
+            "stationarity": lambda: misalignment(self.classifier, *self._some(batch)),
         }
         if weights.get("perturbed_kl") or weights.get("perturbed_ce"):
             logits = self._perturbed_logits(batch)

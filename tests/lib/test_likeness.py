@@ -132,9 +132,9 @@ def test_images_that_explain_the_weights_are_stationary():
     x, y = images(1).flatten(1), torch.tensor([1])
     network = nn.Linear(64, 2, bias=False)
     network.weight.data = 0.01 * torch.stack([-x[0], x[0]])
-    assert likeness.stationarity(network, x, y).item() == pytest.approx(0, abs=1e-5)
+    assert likeness.misalignment(network, x, y).item() == pytest.approx(0, abs=1e-5)
     network.weight.data.neg_()
-    assert likeness.stationarity(network, x, y).item() == pytest.approx(2, abs=1e-5)
+    assert likeness.misalignment(network, x, y).item() == pytest.approx(2, abs=1e-5)
 
 
 @pytest.mark.parametrize("of", ["output", "probability", "loss"])
