@@ -20,6 +20,7 @@ from chapters.training_like.reading import (
     own_half,
     per_seed,
     ratio,
+    sizes_of,
     spread,
 )
 from harness.results import Runs
@@ -203,15 +204,19 @@ def gradients(premised: Runs) -> str:
 
 def signals(asked: Asked) -> str:
     """T08: what each of the three is worth."""
-    found = []
-    for name, question in SIGNALS.items():
-        sets = carried(asked, question)
-        found.append(f"{name} ({', '.join(sets) if sets else 'no data set'})")
-    priors = carried(asked, PRIORS)
+    questions = {**SIGNALS, "all three": PRIORS}
+    found = {
+        name: (carried(asked, question), measured(asked[question]).of("dataset"))
+        for name, question in questions.items()
+    }
     return (
-        "A signal is worth something where leaving it out raises KID, with an interval above 0: "
-        f"{listed(found)}. The inversion loss with the priors alone is worse than all terms on "
-        f"{', '.join(priors) if priors else 'no data set'}."
+        "Leaving out raises KID, with an interval above 0: "
+        + "; ".join(
+            f"{name}, on {len(sets)} of {len(run)} data sets"
+            + (f" ({', '.join(sets)})" if sets else "")
+            for name, (sets, run) in found.items()
+        )
+        + "."
     )
 
 
@@ -222,28 +227,25 @@ def likeness(asked: Asked) -> str:
         f"{spread(plain, 'kid', '.2f')} with the inversion loss and "
         f"{spread(full, 'test_kid', '.3f')} for held-out images. The second oracle, an MLP, agrees "
         f"with {spread(full, 'second_oracle_accuracy', '.0%')} of the labels, and the first with "
-        f"{spread(full, 'oracle_test_accuracy', '.0%')} of held-out images. Reconstructions of a "
-        f"class hardly differ: 1 − the mean cosine of their features is "
+        f"{spread(full, 'oracle_test_accuracy', '.0%')} of held-out images. Within a class "
+        "1 − the mean cosine of features is "
         f"{spread(full, 'diversity', '.2f')}, of inverted images {spread(plain, 'diversity', '.2f')}."
     )
 
 
 def sizes(by_size: Runs) -> str:
-    """I24: each comparison of neighbouring sizes that its interval decides."""
+    """I24: how many comparisons of neighbouring sizes their interval decides, and which way."""
     own = measured(by_size)
-    sure = []
-    for d in own.of("dataset"):
-        ns = sorted({r.parameters["n"] for r in own.where(dataset=d)})
-        for fewer, more in itertools.pairwise(ns):
-            a, b = (per_seed(own, "kid", d, n=n) for n in (fewer, more))
-            interval = over_seeds((b - a).dropna())
-            if interval.known and (interval.low > 0 or interval.high < 0):
-                way = "rises" if interval.low > 0 else "falls"
-                sure.append(f"{own.title(d)} {way} from {fewer:,} to {more:,}")
+    steps = [
+        over_seeds((per_seed(own, "kid", d, n=more) - per_seed(own, "kid", d, n=fewer)).dropna())
+        for d in own.of("dataset")
+        for fewer, more in itertools.pairwise(sizes_of(own, d))
+    ]
+    rises, falls = sum(i.low > 0 for i in steps), sum(i.high < 0 for i in steps)
     return (
-        f"KID: {'; '.join(sure)}." if sure else "No interval decides whether KID rises with size."
-    ) + (
-        f" The classifier names {spread(own, 'training_accuracy', '.0%')} of its training and "
+        f"From one number of training images to the next KID rises in {rises} of {len(steps)} "
+        f"comparisons by the interval, and falls in {falls} of {len(steps)}. The classifier names "
+        f"{spread(own, 'training_accuracy', '.0%')} of its training and "
         f"{spread(own, 'held_out_accuracy', '.0%')} of held-out images (means of data sets)."
     )
 

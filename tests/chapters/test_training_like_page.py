@@ -342,10 +342,11 @@ def test_without_runs_the_answer_says_so():
     assert sentences.answer(EMPTY).startswith("Nothing has been run yet")
 
 
-def test_signals_that_carry_nothing_are_named_with_no_data_set(world):
+def test_signals_that_carry_nothing_are_counted(world):
     equal = {name: {"kid": 0.5} for name in (design.FULL, "no gradient", "no robustness")}
     text = sentences.signals(world(equal))
-    assert "the gradient (no data set)" in text and "robustness (no data set)" in text
+    assert "the gradient, on 0 of 2 data sets" in text
+    assert "all three, on 2 of 2 data sets (MNIST, Digits)" in text
 
 
 def test_confidence_is_marked_where_held_out_images_have_it_too(premised):
@@ -356,10 +357,10 @@ def test_confidence_is_marked_where_held_out_images_have_it_too(premised):
     assert "a signal of the distribution" not in sentences.confidence(apart)
 
 
-def test_sizes_name_only_what_an_interval_decides(world, asked):
-    assert "MNIST rises from 1,000 to 10,000" in sentences.sizes(asked["by size"])
+def test_sizes_count_only_what_an_interval_decides(world, asked):
+    assert "rises in 4 of 4" in sentences.sizes(asked["by size"])
     flat = world({"by size": {"kid": 0.5}})["by size"]
-    assert sentences.sizes(flat).startswith("No interval decides")
+    assert "rises in 0 of 4" in sentences.sizes(flat)
 
 
 @pytest.mark.parametrize(
