@@ -418,8 +418,8 @@ def training_like(asked: Asked) -> str:
         ("Not by inverting alone. " if all(map(holds, apart)) else "")
         + f"An independent classifier names {soft} of images asked for doubt (soft vectors) as "
         f"asked, {hot} of those asked for certainty (hot vectors), and {test} of test images "
-        "rightly. The loss meant to steer the generator to training-like images is not run yet "
-        "(chapter 6)."
+        "rightly. A loss that is meant to steer the generator to training-like images is tried in "
+        "chapter 6."
     )
 
 
