@@ -266,7 +266,7 @@ page.show(
     "with their correlation above.",
     caption="The reconstructions that are most like any real image, the nearest training image of each and "
     f"the nearest held-out one, with their NCC. First data set, seed {order_seeds[0]}.",
-    name="fig-pairs",
+    name="fig-nearest",
 )
 
 # %% [markdown]
