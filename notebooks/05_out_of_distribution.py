@@ -291,7 +291,7 @@ page.table(
     caption="Least confident known image that is classified correctly, minus the most confident "
     "foreign one that is accepted; with 0.1 % and 1 % of either kind left out at the border; with "
     "known images that are classified wrongly; and the two ends. Means over seeds.",
-    name="tab-gaps",
+    name="tab-gap-by-cut",
     formats=dict.fromkeys(reading.GAPS, ".3f"),
 )
 
