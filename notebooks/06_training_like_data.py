@@ -121,7 +121,7 @@ page.show(
 )
 
 # %% tags=["remove-input"]
-page.say(sentences.limits(asked, steps, classifier_steps, precision))
+page.say(sentences.limits(asked, len(datasets), steps, classifier_steps, precision))
 
 # %% [markdown]
 # ## What is different about a training image?

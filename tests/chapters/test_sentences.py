@@ -183,6 +183,8 @@ NAMES = {
     "below them": "where images stand",
     "smaller is nearer": "what an axis means",
     "nearer to the own half": "a share",
+    "nearest training images": "how images were chosen",
+    "nearest held-out images": "how images were chosen",
     "nearer to the half that": "a share",
     "most like any real image": "how images were chosen",
     "smallest number of images": "a setting",

@@ -322,19 +322,19 @@ def test_a_data_set_without_pictures_is_left_out(asked):
 
 def test_the_answer_says_class_and_not_image(asked):
     text = sentences.answer(asked)
-    assert text.startswith("To the class, yes.") and "no sign of it" in text
+    assert text.startswith("To its classes, as another network") and "To single images" not in text
     assert len(text.split()) <= 60
 
 
 def test_the_answer_names_where_images_come_back(world):
     close = {"auroc": 0.9, "strangers_auroc": 0.5, "means_auroc": 0.5}
     asked = world({"few, all nine terms": close})
-    assert "on MNIST and Digits alone" in sentences.answer(asked)
+    assert "To single images, on MNIST and Digits." in sentences.answer(asked)
 
 
 def test_no_class_is_claimed_where_the_oracle_sees_none(world):
     blind = {design.FULL: {"oracle_accuracy": 0.1}}
-    assert "yes" not in sentences.answer(world(blind))
+    assert "To its classes" not in sentences.answer(world(blind))
     assert sentences.gallery(world(blind)) == ""
 
 
@@ -372,7 +372,7 @@ def test_sizes_count_only_what_an_interval_decides(world, asked):
         sentences.stationarity,
         sentences.patches,
         sentences.linear,
-        lambda asked: sentences.limits(asked, 300, 1000, "bfloat16"),
+        lambda asked: sentences.limits(asked, 2, 300, 1000, "bfloat16"),
         lambda asked: sentences.sizes(asked["by size"]),
     ],
 )
