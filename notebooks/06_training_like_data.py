@@ -263,7 +263,7 @@ page.say(sentences.instances(asked))
 page.show(
     figures.pairs(asked["few, all nine terms"], first),
     alt="Three rows of images: reconstructions, the nearest training images and the nearest held-out images, "
-    "with their correlation above.",
+    "with their correlation over each.",
     caption="The reconstructions that are most like any real image, the nearest training image of each and "
     f"the nearest held-out one, with their NCC. First data set, seed {order_seeds[0]}.",
     name="fig-nearest",
