@@ -235,6 +235,7 @@ DESCRIBES = {
             "Kendall's W, which is # when all data sets rank the architectures alike and # when "
             "they have nothing in common, is # ",
             "Accuracy Difference (dots): how much accuracy falls when the patch is missing.",
+            "The ViT's lead is its Accuracy Difference minus the larger of the other two.",
             "First in the title: above both others by the paired interval.",
             "> where the # % interval of the paired difference over at least five seeds lies above "
             "zero, ≈ where it does not.",
