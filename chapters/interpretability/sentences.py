@@ -22,13 +22,9 @@ from chapters.interpretability.reading import (
 from chapters.network_inversion.reading import in_its_place, over_cosine, seen
 from harness.results import Runs
 from harness.statistics import Interval
+from harness.words import if_sure
 
 Asked = Mapping[str, Runs]  # of chapter 3, by its names of questions
-
-
-def if_sure(interval: Interval, text: str, otherwise: str = "") -> str:
-    """The text if the interval lies above 0."""
-    return text if interval.low > 0 else otherwise
 
 
 # --- what several places of the page rest on ----------------------------------------------------

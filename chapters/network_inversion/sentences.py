@@ -34,6 +34,7 @@ from chapters.network_inversion.reading import (
     sure,
     working,
 )
+from harness.words import listed
 from lib import inversion
 
 SOFT, HOT = "vector-matrix", "vector-matrix, hot"
@@ -99,10 +100,6 @@ def holds(by_dataset: ByDataset) -> bool:
 def where(by_dataset: ByDataset) -> list[str]:
     """The data sets on which the interval lies above 0."""
     return [d for d, values in by_dataset.items() if sure(values).low > 0]
-
-
-def listed(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]]) if len(names) > 1 else names[0]
 
 
 def on(asked: Asked, names: Sequence[str]) -> str:

@@ -97,6 +97,11 @@ def T06(written: Runs) -> Measures:
     return _written(written, largest_deviation="variation_deviation")
 
 
+def T07(written: Runs) -> Measures:
+    """How far a perturbation moves a pixel beyond its bound, with random signs and one step."""
+    return _written(written, moved_beyond_bound="moved_beyond_bound")
+
+
 def S14(written: Runs) -> Measures:
     """Conditions whose vector and matrix both name the label, with either matrix."""
     return _written(
@@ -104,11 +109,6 @@ def S14(written: Runs) -> Measures:
         labels_agree_row_and_column="labels_agree_row_and_column",
         labels_agree_row_or_column="labels_agree_row_or_column",
     )
-
-
-def T07(written: Runs) -> Measures:
-    """How far a perturbation moves a pixel beyond its bound, with random signs and one step."""
-    return _written(written, moved_beyond_bound="moved_beyond_bound")
 
 
 # --- likeness -------------------------------------------------------------------------------------

@@ -31,7 +31,6 @@ SIGNALS = {  # of the premises: how they are called
     "loss_gradient": "gradient of the loss",
     "weight_gradient": "gradient by the weights",
 }
-KINDS = ("training", "held_out", "inverted_hot", "inverted_soft")
 
 
 # --- values by seed -----------------------------------------------------------------------------

@@ -1,7 +1,7 @@
 """What chapter 6 says in words, with numbers from its runs; a comparison only if they carry it."""
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -24,22 +24,13 @@ from chapters.training_like.reading import (
 )
 from harness.results import Runs
 from harness.statistics import Interval, over_seeds
+from harness.words import if_sure, listed
 
 SIGNALS = {
     "confidence": "no confidence",
     "robustness": "no robustness",
     "the gradient": "no gradient",
 }
-
-
-def if_sure(interval: Interval, text: str, otherwise: str = "") -> str:
-    """The text if the interval lies above 0."""
-    return text if interval.low > 0 else otherwise
-
-
-def listed(names: Sequence[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} and {last}" if most else last
 
 
 # --- what several places of the page rest on ----------------------------------------------------
@@ -88,7 +79,8 @@ def premises(premised: Runs) -> str:
         for d in premised.of("dataset")
     }
     return if_sure(
-        everywhere(gaps), "**Gradients are larger at inverted images than at training images.** "
+        everywhere(gaps),
+        "**The gradient by the weights is larger at inverted images than at training images.** ",
     )
 
 

@@ -390,7 +390,7 @@ def test_what_was_chosen_is_said():
 
 def test_premises_in_words_hold_in_numbers(premised):
     assert "members" not in sentences.premises(premised)
-    assert sentences.premises(premised).startswith("**Gradients are larger")
+    assert sentences.premises(premised).startswith("**The gradient by the weights is larger")
     assert isinstance(sentences.gradients(premised), str)
     assert pd.Series(reading.ratio(premised, "weight_gradient", "mnist", "held_out", "training")
                      ).between(1, 1.5).all()  # fmt: skip
