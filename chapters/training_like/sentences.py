@@ -1,7 +1,7 @@
 """What chapter 6 says in words, with numbers from its runs; a comparison only if they carry it."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -92,20 +92,25 @@ def answer(asked: Asked) -> str:
     if not full:
         return "Nothing has been run yet: the end of the page says why."
     plain = measured(asked[INVERSION])
-    known = told_apart(asked)
     return (
         if_sure(agrees_more(asked), "To its classes, as another network sees them. ")
         + "An independent classifier agrees with "
         f"{spread(full, 'oracle_accuracy', '.0%')} of reconstructions and "
         f"{spread(plain, 'oracle_accuracy', '.0%')} of inverted images. "
-        + (f"To single images, on {listed(known)}. " if known else "")
-        + (
-            "Of single training images against held-out ones the AUROC is "
-            f"{spread(few, 'auroc', '.2f')}, where chance is 0.5."
-            if few
-            else ""
-        )
+        + singled_out(few, told_apart(asked))
     )
+
+
+def singled_out(few: Runs, known: Sequence[str]) -> str:
+    """How far single training images stand out; known: the data sets on which intervals carry it."""
+    if not few:
+        return ""
+    auroc = f"{spread(few, 'auroc', '.2f')}, where chance is 0.5."
+    if known:
+        return (
+            f"Single training images stand out from held-out ones on {listed(known)}: AUROC {auroc}"
+        )
+    return f"Of single training images against held-out ones the AUROC is {auroc}"
 
 
 def limits(asked: Asked, wanted: int, steps: int, classifier_steps: int, precision: str) -> str:

@@ -322,14 +322,14 @@ def test_a_data_set_without_pictures_is_left_out(asked):
 
 def test_the_answer_says_class_and_not_image(asked):
     text = sentences.answer(asked)
-    assert text.startswith("To its classes, as another network") and "To single images" not in text
+    assert text.startswith("To its classes, as another network") and "stand out" not in text
     assert len(text.split()) <= 60
 
 
 def test_the_answer_names_where_images_come_back(world):
     close = {"auroc": 0.9, "strangers_auroc": 0.5, "means_auroc": 0.5}
     asked = world({"few, all nine terms": close})
-    assert "To single images, on MNIST and Digits." in sentences.answer(asked)
+    assert "stand out from held-out ones on MNIST and Digits: AUROC" in sentences.answer(asked)
 
 
 def test_no_class_is_claimed_where_the_oracle_sees_none(world):
