@@ -117,15 +117,17 @@ def small_multiples(
     """
     fig = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = fig.subplots(rows, len(names), squeeze=False, **{"sharey": True, **sharing})
-    narrow = len(names) > 2
+    narrow, narrowest = len(names) > 2, len(names) > 3
     for ax, name in zip(axes[0], names):
         title = name.replace(" (", "\n(") if narrow else name
-        ax.set_title(title, fontsize=9 if narrow else 10, loc="left", linespacing=1.1)
+        size = 7.5 if narrowest else 9 if narrow else 10
+        ax.set_title(title, fontsize=size, loc="left", linespacing=1.1)
     for ax in axes.flat:
         ax.grid(axis="y", visible=False)
         ax.tick_params(labelsize=9)
         ax.tick_params(axis="y", length=0)
-        ax.locator_params(axis="x", nbins=3 if narrow else 5)
+        ax.tick_params(axis="x", labelsize=7 if narrowest else 9)
+        ax.locator_params(axis="x", nbins=2 if narrowest else 3 if narrow else 5)
     return fig, axes[0] if rows == 1 else axes
 
 
@@ -229,7 +231,6 @@ def _interval(values: Sequence[float]) -> tuple[float, float]:
     """The ends of the 95 % interval over seeds, as seaborn wants them; NaN where there is none."""
     interval = over_seeds(values)
     return (interval.low, interval.high) if interval.known else (np.nan, np.nan)
-
 
 
 def heat(

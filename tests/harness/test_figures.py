@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from matplotlib import pyplot
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from harness import figures
@@ -54,6 +55,27 @@ def test_the_style_does_not_leak(frame):
 def test_small_multiples_name_every_panel_in_two_lines_where_it_is_narrow(others, title):
     _, axes = figures.small_multiples(["MNIST", "CIFAR-10 (JPEG)", *others], height=1.5)
     assert [ax.get_title(loc="left") for ax in axes] == ["MNIST", title, *others]
+
+
+@pytest.mark.parametrize("span", [(0.1, 0.95), (-0.05, 1.05), (0, 4), (0.4, 0.7)])
+def test_names_and_numbers_of_four_panels_do_not_run_into_each_other(span):
+    names = ["MNIST", "Fashion-MNIST (900)", "CIFAR-10 (JPEG)", "coloured digits"]
+    with style():
+        fig, axes = figures.small_multiples(names, height=2.0)
+        axes[0].set_yticks([0, 1], ["inversion loss and priors", "all nine terms"])
+        for ax in axes:
+            ax.set_xlim(*span)
+        canvas = FigureCanvasAgg(fig)
+        canvas.draw()
+    titles = [ax._left_title.get_window_extent() for ax in axes]
+    numbers = [
+        label.get_window_extent()
+        for ax in axes
+        for at, label in zip(ax.get_xticks(), ax.get_xticklabels())
+        if span[0] <= at <= span[1]
+    ]
+    for row in (titles, numbers):
+        assert all(left.x1 <= right.x0 for left, right in zip(row, row[1:]))
 
 
 def test_rows_of_small_multiples_are_named_once_and_share_what_is_asked():
