@@ -117,17 +117,18 @@ def small_multiples(
     """
     fig = Figure(figsize=(WIDTH, height), layout="constrained")
     axes = fig.subplots(rows, len(names), squeeze=False, **{"sharey": True, **sharing})
-    narrow, narrowest = len(names) > 2, len(names) > 3
+    narrow = len(names) > 2
+    title_size, number_size, intervals = {1: (10, 9, 5), 2: (10, 9, 5), 3: (9, 9, 3)}.get(
+        len(names), (7.5, 7, 2)
+    )
     for ax, name in zip(axes[0], names):
         title = name.replace(" (", "\n(") if narrow else name
-        size = 7.5 if narrowest else 9 if narrow else 10
-        ax.set_title(title, fontsize=size, loc="left", linespacing=1.1)
+        ax.set_title(title, fontsize=title_size, loc="left", linespacing=1.1)
     for ax in axes.flat:
         ax.grid(axis="y", visible=False)
-        ax.tick_params(labelsize=9)
-        ax.tick_params(axis="y", length=0)
-        ax.tick_params(axis="x", labelsize=7 if narrowest else 9)
-        ax.locator_params(axis="x", nbins=2 if narrowest else 3 if narrow else 5)
+        ax.tick_params(axis="y", length=0, labelsize=9)
+        ax.tick_params(axis="x", labelsize=number_size)
+        ax.locator_params(axis="x", nbins=intervals)
     return fig, axes[0] if rows == 1 else axes
 
 

@@ -108,7 +108,8 @@ def singled_out(few: Runs, known: Sequence[str]) -> str:
     auroc = f"{spread(few, 'auroc', '.2f')}, where chance is 0.5."
     if known:
         return (
-            f"Single training images stand out from held-out ones on {listed(known)}: AUROC {auroc}"
+            f"Single training images stand out from held-out ones on {listed(known)}: AUROC, over "
+            f"all sets, {auroc}"
         )
     return f"Of single training images against held-out ones the AUROC is {auroc}"
 
