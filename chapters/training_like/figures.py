@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogLocator, NullFormatter
+from matplotlib.ticker import NullLocator
 
 from chapters.training_like.design import FULL, INVERSION, LEFT_OUT, PRIORS, SHORTCUT, SOFT
 from chapters.training_like.reading import (
@@ -208,9 +208,15 @@ def _two_measures(
                     seeds(ax, y, list(per_seed(runs, measure, d)), colour(name))
                 if measure in log:
                     ax.set_xscale("log")
-                    ax.xaxis.set_major_formatter("{x:g}")
-                    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-                    ax.xaxis.set_minor_formatter(NullFormatter())
+                    ax.set_xticks([0.1, 1, 10], ["0.1", "1", "10"])
+                    ax.xaxis.set_minor_locator(NullLocator())
+                else:
+                    ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
+            values = [
+                v for runs in found.values() for d in shown for v in per_seed(runs, measure, d)
+            ]
+            if measure in log:  # the lower end of an interval may be no number on such an axis
+                row[0].set_xlim(0.7 * min(values), 1.4 * max(values))
             row[0].set_yticks(range(len(found)), list(found))
             row[0].set_ylim(len(found) - 0.5, -0.5)
             row[len(shown) // 2].set_xlabel(label, fontsize=9)
