@@ -59,6 +59,8 @@ class Result:
             return self.scalars[name]
         if name in self.arrays:
             return self.arrays[name]
+        if name in self.provenance.get("left_out", {}):
+            raise KeyError(f"{name!r} of {self.label} was left out of what is published.")
         raise KeyError(
             f"{self.label} ({self.status}) has no {name!r}; it has "
             f"{', '.join([*self.scalars, *self.arrays]) or 'no values'}."

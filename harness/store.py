@@ -13,7 +13,7 @@ import random
 import re
 import time
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +122,27 @@ def write(
         except Damaged:  # another writer came between; step back for a while, each for another
             time.sleep(random.uniform(0, 0.01 * 2 ** min(attempt, 7)))
     raise OSError(f"Other processes keep writing {path}.")
+
+
+def leave_out(result: Result, names: Collection[str]) -> None:
+    """Write a stored result again without some of its arrays, such as pictures that no page shows.
+
+    What they were stays in the provenance, by name: dtype, shape and SHA-256 of the bytes, by which
+    a run that is computed again can be held against them (`harness/verify.py`).
+    Raises KeyError for a name that is no array of the result.
+    """
+    gone = {name: fingerprint(result.arrays[name]) for name in names}
+    provenance = dict(result.provenance)
+    provenance["left_out"] = {**provenance.get("left_out", {}), **gone}
+    kept = {name: array for name, array in result.arrays.items() if name not in gone}
+    assert result.path is not None, "only what was read from a file can be written again"
+    write(result.path, result.function, result.parameters, result.scalars, kept, provenance)
+
+
+def fingerprint(array: np.ndarray) -> dict[str, Any]:
+    """What is kept of an array that is left out: {dtype, shape, sha256}."""
+    content = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()
+    return {"dtype": str(array.dtype), "shape": list(array.shape), "sha256": content}
 
 
 def read(path: Path, function: str, parameters: Mapping[str, Any], status: str) -> Result:

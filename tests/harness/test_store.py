@@ -165,6 +165,20 @@ def test_a_full_disk_leaves_the_earlier_result_and_no_other_file(stored, monkeyp
     assert read(stored)["auroc"] == 0.75
 
 
+def test_an_array_that_is_left_out_stays_described(stored):
+    store.leave_out(read(stored), ["x"])
+    result = read(stored)
+    assert set(result.arrays) == {"hit"} and result.scalars == SCALARS
+    assert result.provenance == {"stamp": "f", "left_out": {"x": store.fingerprint(ARRAYS["x"])}}
+    with pytest.raises(KeyError, match=r"'x' of run\(.*was left out of what is published"):
+        result["x"]
+    with pytest.raises(KeyError, match="x"):
+        store.leave_out(result, ["x"])
+    store.leave_out(result, ["hit"])
+    assert set(read(stored).provenance["left_out"]) == {"x", "hit"}
+    assert not stored.with_suffix(".npz").exists()
+
+
 def test_a_new_result_without_arrays_removes_the_old_ones(stored):
     store.write(stored, NAME, PARAMETERS, {"a": 1}, {}, {})
     assert os.listdir(stored.parent) == [stored.name] and read(stored)["a"] == 1

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toy_sweep import go
 
-from harness import sweep, verify
+from harness import store, sweep, verify
 from harness.results import Result
 
 
@@ -41,6 +41,26 @@ def test_verify_reports_damage_and_what_cannot_be_computed(runs, tmp_path):
 def test_verify_of_nothing_is_no_success(tmp_path, capsys):
     assert verify.main([str(tmp_path)]) == 1
     assert "holds no result" in capsys.readouterr().out
+
+
+def test_what_was_left_out_of_a_result_is_held_against_its_hash():
+    was = {"x": store.fingerprint(np.zeros(3))}
+    for now, rtol, same in [
+        ({"x": np.zeros(3)}, 0, True),
+        ({"x": np.ones(3)}, 0, False),
+        ({"x": np.ones(3)}, 0.01, True),
+        ({"x": np.ones(4)}, 0.01, False),
+        ({"x": np.ones(3, np.float32)}, 0.01, False),
+        ({}, 0.01, False),
+    ]:
+        assert bool(verify.changed(was, now, rtol)) != same
+
+
+def test_a_run_agrees_though_an_array_was_left_out(runs, tmp_path):
+    [run] = go(runs.square, [{"a": 3}], tmp_path / "r")
+    store.leave_out(run, list(run.arrays))
+    [check] = verify.verify(tmp_path / "r", 1)
+    assert run.arrays and check.outcome == "agrees"
 
 
 @pytest.mark.parametrize(
