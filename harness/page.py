@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import base64
 import inspect
-import io
 import re
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
@@ -16,12 +14,13 @@ from IPython.display import Markdown, display
 from matplotlib.figure import Figure
 
 from harness import ledger
+from harness.embedding import light_and_dark
+from harness.play import Round, State, quiz_html, slider_html
 from harness.records import folder_of, record
 from harness.results import Result, reason
 from harness.results import status as run_status
 from harness.statistics import Interval
 from harness.study import Study
-from harness.style import make_dark, style
 from harness.verdicts import evidence_lines, judged, overview
 
 ANSWER_WORDS = 60
@@ -41,32 +40,13 @@ def show(fig: Figure | None, *, alt: str, caption: str, name: str) -> None:
     _require_name(name)
     if fig is None:
         return not_run("this figure", name)
-    kind = "image/png" if any(ax.images for ax in fig.axes) else "image/svg+xml"
-    light = _drawn(fig, kind)
-    make_dark(fig)
-    figure = {"alt": alt, "caption": caption, "name": name, "dark": _drawn(fig, kind)}
-    _close(fig)
+    kind, light, dark = light_and_dark(fig)
+    figure = {"alt": alt, "caption": caption, "name": name, "dark": dark}
     display(
         {kind: light, "text/plain": alt},
         metadata={"figure": figure, kind: {"alt": alt}},
         raw=True,
     )
-
-
-def _drawn(fig: Figure, kind: str) -> str:
-    """The figure as text: SVG, or PNG in base64."""
-    buffer = io.BytesIO()
-    png = kind == "image/png"
-    with style():
-        fig.savefig(
-            buffer,
-            format="png" if png else "svg",
-            dpi=260 if png else 100,
-            bbox_inches="tight",
-            metadata={"Software": None} if png else {"Date": None, "Creator": None},
-        )
-    data = buffer.getvalue()
-    return base64.b64encode(data).decode() if png else data.decode()
 
 
 def table(
@@ -98,6 +78,50 @@ def table(
     lines = ["| " + " | ".join(row) + " |" for row in rows]
     body = "\n".join(lines)
     display(Markdown(f"~~~{{table}} {caption}\n:name: {name}\n\n{body}\n~~~"))
+
+
+def quiz(
+    rounds: Sequence[Round] | None,
+    *,
+    caption: str,
+    name: str,
+    question: str = "Which of these was never in the training set?",
+    outcomes: tuple[str, str] = ("never in the training set", "in the training set"),
+) -> None:
+    """Display a quiz, numbered as a figure: in each round the reader looks for the stranger.
+
+    question: asked in every round.  outcomes: what is said of the stranger, and of the others.
+    None says "not run". Raises ValueError when there is no round or a text is empty.
+    """
+    caption = _sentence(caption, "caption")
+    _require_name(name)
+    if rounds is None:
+        return not_run("this quiz", name)
+    html = quiz_html(rounds, question=question, outcomes=outcomes)
+    _show_play(html, f"A quiz of {len(rounds)} rounds. {question}", caption, name)
+
+
+def slider(
+    states: Sequence[State] | None, *, control: str, caption: str, name: str, start: int = 0
+) -> None:
+    """Display a slider, numbered as a figure: the reader steps through the states.
+
+    control: what it changes, such as "training images".  start: the place of the first state shown.
+    None says "not run". Raises ValueError for fewer than two states or labels that are alike.
+    """
+    caption = _sentence(caption, "caption")
+    _require_name(name)
+    if states is None:
+        return not_run("this slider", name)
+    html = slider_html(states, control=control, start=start)
+    labels = ", ".join(state.label for state in states)
+    _show_play(html, f"A slider. {control}: {labels}", caption, name)
+
+
+def _show_play(html: str, text: str, caption: str, name: str) -> None:
+    """As HTML, which the assembly of the site makes a figure of; `text` where there is no HTML."""
+    play = {"caption": caption, "name": name}
+    display({"text/html": html, "text/plain": text}, metadata={"play": play}, raw=True)
 
 
 def say(text: str, *, given: Interval | None = None, otherwise: str = "") -> None:
@@ -255,11 +279,3 @@ def _sentence(text: str, what: str) -> str:
 def _require_name(name: str) -> None:
     if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name):
         raise ValueError(f"{name!r} is no name: use lower-case words joined by hyphens.")
-
-
-def _close(fig: Figure) -> None:
-    """Forget the figure, also if pyplot made it, so that Jupyter does not show it again."""
-    from matplotlib import pyplot
-
-    pyplot.close(fig)
-    fig.clear()

@@ -238,6 +238,17 @@ def decoded(mime: str, content: str) -> tuple[str, bytes]:
     ), content.encode() if is_text else base64.b64decode(content)
 
 
+def place_plays(notebook: NotebookNode) -> None:
+    """Make of each quiz and slider the directive of `page_extras` that numbers it as a figure."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            play = output.get("metadata", {}).pop("play", None)
+            if play:
+                body = output.data.pop("text/html")
+                head = f"~~~{{play}} {play['caption']}\n:name: {play['name']}"
+                output.data["text/markdown"] = f"{head}\n\n{body}\n~~~"
+
+
 def shown_width(suffix: str, content: bytes) -> int | None:
     """The width on the page in CSS pixels, from the picture's inches; None where it names none."""
     inches = None
@@ -490,6 +501,7 @@ def write_chapters(
         shutil.copy(source, sources)
         take_dark(notebooks[stem], target / "_static" / "dark")
         nbformat.write(notebooks[stem], downloads / f"{stem}.ipynb")  # in the order that executes
+        place_plays(notebooks[stem])
         nbformat.write(pages[stem].chapter, target / "notebooks" / f"{stem}.ipynb")
         if pages[stem].appendix:
             nbformat.write(pages[stem].appendix, target / "notebooks" / f"{stem}{APPENDIX}.ipynb")

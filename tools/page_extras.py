@@ -1,5 +1,5 @@
 """Sphinx extension: chapters have the numbers of their files, pictures a dark variant and their
-full size, and pages end with how they were made.
+full size, what a reader plays with a number as a figure, and pages end with how they were made.
 
 What would start live cells is taken out, because it comes from another host. Blocks are added to
 the finished page rather than to its document, so that neither figure numbers nor the search index
@@ -11,12 +11,14 @@ import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from docutils import nodes
+from docutils.parsers.rst import directives
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.environment.collectors.toctree import TocTreeCollector
+from sphinx.util.docutils import SphinxDirective
 
 CHAPTER = re.compile(r"notebooks/0*([0-9]+)_")
 APPENDIX = "-appendix"
@@ -113,6 +115,26 @@ def with_class(picture: str, name: str) -> str:
     return picture.replace("<img", f'<img class="{name}"', 1)
 
 
+# --- plays ----------------------------------------------------------------------------------
+
+
+class Play(SphinxDirective):
+    """HTML with a caption and a name, counted among the figures: ~~~{play} caption."""
+
+    required_arguments = 1
+    final_argument_whitespace = True
+    option_spec: ClassVar = {"name": directives.unchanged_required}
+    has_content = True
+
+    def run(self) -> list[nodes.Node]:
+        html = nodes.raw("", "\n".join(self.content), format="html")
+        words, messages = self.parse_inline(self.arguments[0])
+        figure = nodes.figure("", html, nodes.caption(self.arguments[0], "", *words))
+        self.set_source_info(figure)
+        self.add_name(figure)
+        return [figure, *messages]
+
+
 # --- the page -------------------------------------------------------------------------------
 
 
@@ -156,6 +178,7 @@ def replace_sources(app: Sphinx, exception: Exception | None) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     TocTreeCollector.assign_figure_numbers = before_figures(TocTreeCollector.assign_figure_numbers)
+    app.add_directive("play", Play)
     app.connect("html-page-context", offer_whole_notebook, priority=1)  # before buttons are made
     app.connect("html-page-context", add_extras)
     app.connect("build-finished", replace_sources)
