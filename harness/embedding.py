@@ -16,6 +16,7 @@ from harness.style import make_dark, style
 
 PNG_DPI = 260
 
+
 def light_and_dark(fig: Figure) -> tuple[str, str, str]:
     """(MIME type, for light pages, for dark pages), and the figure is closed.
 

@@ -234,15 +234,16 @@ def _picture(state: State, columns: int) -> str:
     if isinstance(state.picture, Figure):
         kind, light, dark = light_and_dark(state.picture)
         width = min(round(inches(kind, light) * PIXELS_PER_INCH), WIDEST)
-        return "\n".join(
-            f'<img class="only-{page}" src="{address(kind, drawn)}" alt="{alt}" width="{width}">'
-            for page, drawn in (("light", light), ("dark", dark))
+        return (
+            f'<img class="only-light" src="{address(kind, light)}" alt="{alt}" width="{width}">\n'
+            f'<img class="only-dark" src="{address(kind, dark)}" alt="{alt}" width="{width}" '
+            'style="display: none">'  # until play.css knows of a dark page; a notebook does not
         )
     images = [np.asarray(image) for image in state.picture]
     wide = min(len(images), columns)
     return (
         f'<img class="pixels sheet" src="{png_address(sheet(images, columns))}" alt="{alt}" '
-        f'style="image-rendering: pixelated; width: {wide / columns:.2%}; --columns: {wide}">'
+        f'style="image-rendering: pixelated; width: {wide / columns:.2%}; max-width: {8 * wide}rem">'
     )
 
 
