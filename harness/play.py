@@ -25,6 +25,7 @@ ENLARGED = 112  # CSS pixels of a small photograph where no style sheet says oth
 MOST_COLUMNS = 6
 PIXELS_PER_INCH = 119  # of a figure, as elsewhere on the page
 WIDEST = 620
+IN_A_ROW = "display: flex; flex-wrap: wrap; gap: 1em; list-style: none; padding: 0"
 NEIGHBOURS = ("nearest training image", "nearest held-out image")
 KEY = (
     "Below each picture: the nearest training image and the nearest held-out image, "
@@ -143,16 +144,16 @@ def quiz_html(rounds: Sequence[Round], *, question: str, outcomes: tuple[str, st
     parts = []
     for number, one in enumerate(rounds, 1):
         columns = _columns(len(one.pictures), 5)
+        count = f"<small>Round {number} of {len(rounds)}.</small> " if len(rounds) > 1 else ""
         parts += [
             '<fieldset class="round">',
-            f"<legend><small>Round {number} of {len(rounds)}.</small> {_text(question)}</legend>",
-            f'<ul class="candidates" role="list" style="--columns: {columns}">',
+            f"<legend>{count}{_text(question)}</legend>",
+            f'<ul class="candidates" role="list" style="--columns: {columns}; {IN_A_ROW}">',
             *(_candidate(one, i, outcomes) for i in range(len(one.pictures))),
             "</ul>",
-            f'<p class="key">{KEY}</p>',
             "</fieldset>",
         ]
-    return _play("quiz", parts)
+    return _play("quiz", [*parts, f'<p class="key">{KEY}</p>'])
 
 
 def _candidate(one: Round, i: int, outcomes: tuple[str, str]) -> str:

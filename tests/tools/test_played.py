@@ -146,6 +146,7 @@ def test_a_quiz_is_played_with_keys_alone(tab, address):
     assert focused(tab) == "1 · your pick"
     candidates = words(tab, "#fig-one .round.now .candidates")
     assert candidates.count("nearest held-out image") == 4 and "r = −0.05" in candidates
+    assert words(tab, "#fig-one .key").startswith("Below each picture: the nearest training image")
     tab.press("Tab", "Enter")  # an answer stays
     assert "0 of 1 round" in words(tab, status) and focused(tab) == "2"
 
