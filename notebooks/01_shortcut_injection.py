@@ -38,7 +38,15 @@ device = "cpu"  # or "cuda"
 import torch
 
 from chapters.shared import open_study
-from chapters.shortcut_injection import design, evidence, figures, reading, runs, sentences
+from chapters.shortcut_injection import (
+    design,
+    evidence,
+    figures,
+    plays,
+    reading,
+    runs,
+    sentences,
+)
 from harness import page
 from harness.figures import image_rows
 from lib import data, models, predict, shortcuts, train
@@ -283,6 +291,18 @@ page.show(
     caption="How often a network believes a wrong patch, after half the usual epochs, against the "
     "reliability of the patch in training; mean over seeds and 95 % interval.",
     name="fig-correlation",
+)
+
+# %% [markdown]
+# The same, to be moved: how reliable a patch must be before a network gives up the object for it.
+
+# %%
+page.slider(
+    plays.reliability(asked["unreliable"]),
+    control="Patches that are right",
+    caption="Wrong patches believed, and accuracy without a patch, at each reliability; a dot a seed, "
+    "bars are 95 % intervals.",
+    name="fig-reliability-slider",
 )
 
 # %% [markdown]

@@ -40,7 +40,7 @@ device = "cpu"  # or "cuda"
 # %% tags=["setup"]
 import torch
 
-from chapters.kkt_reconstruction import evidence, figures, reading, runs
+from chapters.kkt_reconstruction import evidence, figures, plays, reading, runs
 from chapters.shared import open_study
 from harness import page
 from lib import data, kkt, margin, models, reconstruction, rowspace
@@ -378,6 +378,17 @@ page.show(
     caption="Share of training images found against their number: unmixing the first layer of "
     "networks trained with loss-scaled steps. Dots are seeds, the line their mean.",
     name="fig-capacity",
+)
+
+# %% [markdown]
+# As pictures, to be moved:
+
+# %%
+page.slider(
+    plays.sizes(sized),
+    control="Training images",
+    caption="What unmixing brings back, above the training images it belongs to, by how many there were.",
+    name="fig-size-slider",
 )
 
 # %% [markdown]
