@@ -11,6 +11,7 @@ from types import FrameType
 
 from tqdm import tqdm
 
+from harness.memory import with_kept_memory
 from run_notebook import MARK, end_run_processes
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -41,8 +42,10 @@ def ignore_signals() -> None:
 
 
 def run_environment(mark: str, ipython: Path) -> dict[str, str]:
-    """What the kernel sees: reproducible hashing, inline figures, nobody's IPython profile."""
-    environment = {key: value for key, value in os.environ.items() if key != "MPLBACKEND"}
+    """What the kernel and its workers see: reproducible hashing, inline figures, nobody's IPython
+    profile, and memory that is kept between the steps of a training."""
+    environment = with_kept_memory()
+    environment.pop("MPLBACKEND", None)
     return environment | {
         MARK: mark,
         "BOOK_TERMINAL": os.ttyname(2) if os.isatty(2) else "",
