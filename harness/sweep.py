@@ -250,7 +250,7 @@ def _try_again(
             raise
         except Exception as again:
             error = again
-    [text, *_] = "".join(traceback.format_exception_only(error)).strip().splitlines()
+    text = "".join(traceback.format_exception_only(error)).split("\n")[0].split(". ")[0]
     return call.failed(
         f"{described(call.name, call.parameters)} got no result in {retries + 1} attempts, "
         f"perhaps for want of memory (then fewer workers help): {text}"

@@ -22,7 +22,7 @@ import torch
 
 from harness import store
 from harness.equivalences import load_equivalences
-from harness.loaded import is_ours
+from harness.loaded import file_of, is_ours
 from harness.results import Result, described
 from harness.stamp import stamp
 from harness.sweep import run_in_threads
@@ -33,7 +33,7 @@ class Check:
     """One published run, computed again.
 
     outcome: "agrees", "differs" (`details` tell where), "failed" (it could not be computed),
-    "skipped" (it was made from somebody's own files) or "damaged" (its file cannot be trusted).
+    "skipped" (made from somebody's own files, or too long) or "damaged" (its file cannot be trusted).
     stale: the code has changed since it was published.
     seconds: wall time of the recomputation.
     """
@@ -58,11 +58,12 @@ def verify(
 
     rtol: relative tolerance; for arrays and lists it is relative to their largest magnitude.
     Runs that took longer than max_seconds, or a GPU where there is none, are not drawn; fields
-    called `seconds` or `…_seconds` are not compared. Damaged files are always reported.
+    called `seconds` or `…_seconds` are not compared. Damaged files are always reported, and one
+    check counts the runs that could not be drawn.
     Raises FileNotFoundError when there is nothing to draw from.
     """
     load_equivalences(folder)
-    checks, candidates = [], []
+    checks, candidates, beyond = [], [], 0
     # Results stand in folders called <module>.<function>; other JSON files are none of ours.
     for path in sorted(p for p in Path(folder).rglob("*.json") if "." in p.parent.name):
         try:
@@ -77,10 +78,16 @@ def verify(
         possible = result.provenance["device_type"] == "cpu" or torch.cuda.is_available()
         if possible and result.provenance["seconds"] <= max_seconds:
             candidates.append(result)
+        else:
+            beyond += 1
     if not candidates and not checks:
         raise FileNotFoundError(
             f"{folder} holds no result that can be recomputed here in {max_seconds:g} seconds."
         )
+    if beyond:
+        why = f"taking more than {max_seconds:g} s, or a GPU where there is none: not drawn"
+        runs = f"{beyond:,} run{'s' * (beyond > 1)}"
+        checks.append(Check(Path(folder), runs, "skipped", (why,)))
     drawn = random.Random(seed).sample(candidates, min(sample, len(candidates)))
     return checks + [recompute(result, rtol) for result in drawn]
 
@@ -141,7 +148,7 @@ def _own_function(name: str) -> Callable[..., Any]:
     stand at the top level of a module of the project.
     """
     module, _, own = name.rpartition(".")
-    if is_ours(module):
+    if is_ours(module) and file_of(module):
         function = getattr(importlib.import_module(module), own, None)
         if inspect.isfunction(function) and function.__module__ == module:
             return function

@@ -166,8 +166,14 @@ def _without_code(path: Path) -> Any:
     file, packed = io.BytesIO(path.read_bytes()), False
     try:
         packed = zipfile.is_zipfile(file)
-        if packed and zipfile.ZipFile(file).testzip():  # torch.load does not look at checksums
-            raise zipfile.BadZipFile("wrong checksum")
+        if packed:
+            archive = zipfile.ZipFile(file)
+            if any(m.compress_type != zipfile.ZIP_STORED for m in archive.infolist()):
+                raise zipfile.BadZipFile(
+                    "torch.save compresses nothing; this may unpack to any size"
+                )
+            if archive.testzip():  # torch.load does not look at checksums
+                raise zipfile.BadZipFile("wrong checksum")
         file.seek(0)
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever its unpickler meets

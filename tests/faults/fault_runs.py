@@ -18,20 +18,18 @@ def noted(a, log):
     return {"square": a * a, "x": np.full(4, float(a))}
 
 
-def waits(a, log, flag):
-    """For a = 2, the first time, says which process it is in and waits there to be ended."""
-    place = pathlib.Path(*flag)
-    if a == 2 and not place.exists():
+def waits(a, log, flag, at, fatal=0):
+    """For each a of `at`, the first time, says which process it is in and waits to be ended there.
+
+    For a = `fatal` it kills its process, every time, as the system does for want of memory.
+    """
+    place = pathlib.Path(*flag).with_suffix(f".{a}")
+    if a in at and not place.exists():
         place.with_suffix(".tmp").write_text(str(os.getpid()))
         place.with_suffix(".tmp").rename(place)
         time.sleep(120)
-    return noted(a, log)
-
-
-def kills(a, log):
-    """Kills its worker for a = 2, every time, as the system does for want of memory."""
     found = noted(a, log)
-    if a == 2:
+    if a == fatal:
         os.kill(os.getpid(), signal.SIGKILL)
     return found
 

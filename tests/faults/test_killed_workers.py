@@ -7,7 +7,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import fault_runs
 import pytest
@@ -24,15 +23,15 @@ if __name__ == "__main__":
         print(cluster.scheduler_address, flush=True)
         input()
 """
-DASK = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0", "PYTHONPATH": IMPORTS}
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def cluster() -> Iterator[str]:
     """The address of a Dask cluster whose two workers are processes of their own."""
+    own = {"DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES": "0", "PYTHONPATH": IMPORTS}
     process = subprocess.Popen(
         [sys.executable, "-c", CLUSTER], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL, text=True, env=os.environ | DASK,
+        stderr=subprocess.DEVNULL, text=True, env=os.environ | own,
     )  # fmt: skip
     yield process.stdout.readline().strip()
     process.communicate("\n", timeout=60)
@@ -47,8 +46,9 @@ def executor(request) -> str:
     return f"dask:{request.getfixturevalue('cluster')}"
 
 
-def test_a_worker_that_is_killed_loses_nothing(tmp_path, executor):
-    flag, log, folder = tmp_path / "flag", tmp_path / "log", tmp_path / "r"
+def test_killed_workers_lose_nothing_and_a_task_that_kills_its_own_is_named(tmp_path, executor):
+    """Run 2 has its worker killed once, from outside; run 4 kills its own whenever it is tried."""
+    flag, log, folder = tmp_path / "flag.2", tmp_path / "log", tmp_path / "r"
 
     def kill() -> None:
         if wait_until(flag.exists, 60):
@@ -56,25 +56,16 @@ def test_a_worker_that_is_killed_loses_nothing(tmp_path, executor):
 
     killer = threading.Thread(target=kill)
     killer.start()
-    grid = sweep.grid(a=range(1, 7), log=[list(log.parts)], flag=[list(flag.parts)])
+    given = {"log": [list(log.parts)], "flag": [list(flag.parts)], "at": [[2]], "fatal": 4}
+    grid = sweep.grid(a=[1, 2, 3, 4, 5], **given)
     results = go(fault_runs.waits, grid, folder, executor=executor)
     killer.join()
     assert int(flag.read_text()) != os.getpid()
-    assert statuses(results) == ["computed"] * 6 and [r["square"] for r in results][1] == 4
-    assert set(calls(log)) == {1, 2, 3, 4, 5, 6} and loose(folder) == []
+    assert statuses(results) == ["computed", "computed", "computed", "failed", "computed"]
+    why = reason(results[3])
+    assert is_a_sentence(why) and "waits(a=4" in why and "2 attempts" in why
+    assert "perhaps for want of memory" in why and f"1 with `{why}`" in status(results)
+    assert loose(folder) == [] and [r["square"] for r in results if r.arrays] == [1, 4, 9, 25]
     log.unlink()
-    assert statuses(go(fault_runs.waits, grid, folder)) == ["reused"] * 6 and calls(log) == []
-
-
-def test_a_task_that_always_kills_its_worker_is_named_and_the_rest_finishes(tmp_path, executor):
-    log, folder = tmp_path / "log", tmp_path / "r"
-    grid = sweep.grid(a=range(1, 6), log=[list(Path(log).parts)])
-    results = go(fault_runs.kills, grid, folder, executor=executor)
-    assert statuses(results) == ["computed", "failed", "computed", "computed", "computed"]
-    why = reason(results[1])
-    assert is_a_sentence(why) and "kills(a=2" in why and "2 attempts" in why
-    assert "perhaps for want of memory" in why and f"`{why}`" in status(results)
-    log.unlink()
-    again = go(fault_runs.kills, grid, folder, executor=executor)
-    assert statuses(again) == ["reused", "failed", "reused", "reused", "reused"]
-    assert set(calls(log)) == {2} and loose(folder) == []
+    found = go(fault_runs.waits, [r for r in grid if r["a"] != 4], folder)
+    assert statuses(found) == ["reused"] * 4 and calls(log) == []
