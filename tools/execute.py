@@ -52,7 +52,8 @@ WHEN = "execute"  # the key in a notebook's header that says when it is executed
 AFTER_OTHERS = "after_others"  # it reads what the other notebooks of the call leave behind
 PUBLISHED, OWN_RESULTS = "results", "_build/results/own"
 VERDICTS = "_build/verdicts"  # where `harness.records` keeps what chapters found
-FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
+FREE_SOME = "free some space and start it again"
 SAME_RUNS = {"compute", "executor", "threads", "device", "results"}  # do not change what is run
 
 # Runs as the last cell and is taken out again: only the kernel knows what the notebook used.
@@ -87,6 +88,11 @@ class Running(NamedTuple):
     slot: int  # of its bar
     process: NotebookProcess
     began: float
+
+
+def is_full(error: Exception | str) -> bool:
+    """Whether a full disk is behind an error, whoever reports it."""
+    return any(words in str(error) for words in FULL)
 
 
 class NotebookFailure(Exception):
@@ -265,6 +271,8 @@ def require_complete(target: Path, status: int, error: dict) -> NotebookNode:
     After a timeout or a dead kernel its metadata calls cells completed that never ran.
     """
     message = plain_text(error.get("error", f"papermill ended with status {status}"))
+    if is_full(message):
+        message += f": {FREE_SOME}"
     index = error.get("cell")
     notebook = readable(target)
     if notebook is None or (error and index is None):
@@ -560,7 +568,7 @@ def main(arguments: list[str]) -> int:
         return 128 + interrupted.number
     except OSError as error:  # a full disk, a folder that may not be written to
         where = f": {error.filename}" if error.filename else f" (below {ROOT / '_build'})"
-        hint = ": free some space and start it again" if error.errno in FULL else ""
+        hint = f": {FREE_SOME}" if is_full(error) else ""
         print(
             f"execute.py: {error.strerror or error}{where}; nothing was published{hint}",
             file=sys.stderr,
