@@ -16,6 +16,8 @@ from ruamel.yaml.error import YAMLError
 
 COMPARISONS = {"at_least": "≥", "at_most": "≤", "above": ">", "below": "<", "between": "in"}
 STATISTICS = ("mean", "share_of_seeds", "every")
+_SHORT = reprlib.Repr()  # a few lines of YAML can stand for gigabytes of text
+_SHORT.maxlevel = 2
 KINDS = ("Q", "D", "V", "P", "N", "T", "M")
 
 
@@ -109,7 +111,7 @@ _OPTIONAL = {"parts", "needed", *_OPTIONAL_TEXTS}
 
 def _claim(id: Any, entry: Any) -> Claim:
     if not isinstance(id, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", id):
-        raise ValueError(f"{reprlib.repr(id)} is no claim id: use letters, digits and hyphens.")
+        raise ValueError(f"{_SHORT.repr(id)} is no claim id: use letters, digits and hyphens.")
     if wrong := (set(entry) - _OPTIONAL if isinstance(entry, dict) else set()) ^ _FIELDS:
         raise ValueError(f"Claim {id} must have the fields {sorted(_FIELDS)}, and may have "
                          f"{sorted(_OPTIONAL)}; missing or unknown: "
@@ -144,14 +146,14 @@ def _criterion(id: str, test: Any) -> Criterion:
     if not isinstance(measure, str) or len(fields) != 1 or not fields.keys() <= COMPARISONS.keys():
         raise ValueError(
             f"Claim {id}: a test is a measure with exactly one of {', '.join(COMPARISONS)} "
-            f"and, if wanted, statistic and share, not {reprlib.repr(test)}."
+            f"and, if wanted, statistic and share, not {_SHORT.repr(test)}."
         )
     [(comparison, threshold)] = fields.items()
     needed = 2 if comparison == "between" else 1
     numbers = threshold if isinstance(threshold, list) else [threshold]
     sound = all(type(n) in (int, float) and abs(n) <= sys.float_info.max for n in numbers)
     if len(numbers) != needed or not sound or (needed == 2 and numbers[0] > numbers[1]):
-        given = reprlib.repr(threshold)
+        given = _SHORT.repr(threshold)
         raise ValueError(f"Claim {id}: {comparison} of {measure} cannot be {given}.")
     if statistic not in STATISTICS:
         raise ValueError(f"Claim {id}: statistic must be one of {', '.join(STATISTICS)}.")

@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,7 +11,6 @@ import pytest
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / name) for name in ("tools", "harness")]
 
-import psutil  # noqa: E402
 from tiny_book import is_alive  # noqa: E402
 
 from harness.stamp import watch  # noqa: E402

@@ -75,8 +75,9 @@ def test_a_disk_that_fills_up_in_mid_sweep_costs_only_what_it_could_not_take(tmp
     saved = found["kept"].count("reused")
     assert found["kept"] == ["reused"] * saved + ["missing"] * (4 - saved) and 0 < saved < 4
     assert len(found["said"]) == 4 - saved and all(map(is_a_sentence, found["said"]))
-    assert "could not be saved ([Errno 28] No space left on device); it is in memory only" in (
-        found["said"][0]
+    assert (
+        "could not be saved ([Errno 28] No space left on device); it is in memory only"
+        in (found["said"][0])
     )
     assert found["loose"] == []
     assert "cannot be written" in found["full"] and "free some space" in found["full"]
