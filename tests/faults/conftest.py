@@ -11,9 +11,9 @@ import pytest
 TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS / name) for name in ("tools", "harness")]
 
-from tiny_book import is_alive  # noqa: E402
+from tiny_book import is_alive
 
-from harness.stamp import watch  # noqa: E402
+from harness.stamp import watch
 
 watch("fault_runs")
 

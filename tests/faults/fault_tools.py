@@ -47,6 +47,7 @@ def on_small_disk(
         capture_output=True,
         text=True,
         timeout=120,
+        check=False,
         env=os.environ | {"PYTHONPATH": IMPORTS},
         **options,
     )

@@ -20,18 +20,27 @@ PLACE = "Große Bücher & mehr/mein Buch"
 GIVEN = {"log": ["log"], "flag": ["flag"], "at": [2, 4]}
 # a class and a data set that are called by markup that acts
 CLASS, FOLDER = "<img src=x onerror=alert(1)>", "<svg onload=alert(2)>"
-CELLS = (
-    "import fault_runs\nfrom harness.sweep import sweep",
-    f"grid = [{{'a': a, **{GIVEN}}} for a in range(1, 6)]\n"
-    "found = sweep(fault_runs.waits, grid, folder=results, progress=False)",
-    "print(sum(result['square'] for result in found))",
-    "import pandas as pd\nfrom matplotlib.figure import Figure\n"
-    f"from harness import page\nfrom lib import data\nown = 'own/{FOLDER}'",
-    "title, images = data.title(own), data.load(own)\n"
-    'page.table(pd.DataFrame({"class": images.classes, "set": title}), caption=title, name="tab-x")',
-    "fig = Figure()\nfig.subplots().set_title(images.classes[0])\n"
-    "page.show(fig, alt=title, caption=title, name='fig-x')",
-)
+CELLS = f"""
+import fault_runs
+from harness.sweep import sweep
+# %%
+grid = [{{"a": a, **{GIVEN}}} for a in range(1, 6)]
+found = sweep(fault_runs.waits, grid, folder=results, progress=False)
+# %%
+print(sum(result["square"] for result in found))
+# %%
+import pandas as pd
+from matplotlib.figure import Figure
+from harness import page
+from lib import data
+title, images = data.title("own/{FOLDER}"), data.load("own/{FOLDER}")
+table = pd.DataFrame({{"class": images.classes, "set": title}})
+page.table(table, caption=f"Classes of {{title}}.", name="tab-x")
+# %%
+fig = Figure()
+fig.subplots().set_title(images.classes[0])
+page.show(fig, alt=title, caption=f"A picture of {{title}}.", name="fig-x")
+""".strip().split("\n# %%\n")
 
 
 def make_book(book: Book) -> subprocess.Popen:
@@ -84,7 +93,7 @@ def story(tmp_path_factory) -> SimpleNamespace:
 
 def test_a_killed_kernel_is_named_with_its_cell(story):
     assert story.killed.status == 2 and "Traceback" not in story.killed.said
-    assert "01_sweep.py, code cell 3 (grid = [{'a': a" in story.killed.said
+    assert "01_sweep.py, code cell 3 (grid = [{" in story.killed.said
     assert "DeadKernelError: Kernel died; was it killed for want of memory?" in story.killed.said
     assert story.killed.left == [] and not story.killed.published
     assert story.killed.found == ["reused"] + ["missing"] * 4

@@ -61,7 +61,8 @@ def test_killed_workers_lose_nothing_and_a_task_that_kills_its_own_is_named(tmp_
     results = go(fault_runs.waits, grid, folder, executor=executor)
     killer.join()
     assert int(flag.read_text()) != os.getpid()
-    assert statuses(results) == ["computed", "computed", "computed", "failed", "computed"]
+    wanted = ["computed", "computed", "computed", "failed", "computed"]
+    assert statuses(results) == wanted, [result.error for result in results]
     why = reason(results[3])
     assert is_a_sentence(why) and "waits(a=4" in why and "2 attempts" in why
     assert "perhaps for want of memory" in why and f"1 with `{why}`" in status(results)

@@ -158,7 +158,9 @@ def test_a_result_that_names_a_harmful_function_runs_nothing(tmp_path, capsys, f
 def test_a_result_without_a_sound_provenance_is_damaged(stored, tmp_path, wrong):
     with_its_hashes_mended(stored[1].path, lambda content: content["provenance"].update(wrong))
     [check] = [c for c in verify.verify(tmp_path / "r", 3) if c.outcome != "agrees"]
-    assert check.outcome == "damaged" and f"does not say its {[*wrong][0]}" in check.details[0]
+    assert (
+        check.outcome == "damaged" and f"does not say its {next(iter(wrong))}" in check.details[0]
+    )
 
 
 def test_a_folder_in_the_place_of_a_result_is_said(stored, log):
