@@ -21,7 +21,8 @@ def noted(a, log):
 def waits(a, log, flag, at, fatal=0):
     """For each a of `at`, the first time, says which process it is in and waits to be ended there.
 
-    For a = `fatal` it kills its process, every time, as the system does for want of memory.
+    For a = `fatal` it kills its process, every time, as the system does for want of memory; not
+    before the others wait, which would else be lost with it and then once more.
     """
     place = pathlib.Path(*flag).with_suffix(f".{a}")
     if a in at and not place.exists():
@@ -30,6 +31,8 @@ def waits(a, log, flag, at, fatal=0):
         time.sleep(120)
     found = noted(a, log)
     if a == fatal:
+        while not all(place.with_suffix(f".{other}").exists() for other in at):
+            time.sleep(0.02)
         os.kill(os.getpid(), signal.SIGKILL)
     return found
 
