@@ -5,6 +5,8 @@ PYTHON ?=
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+READY := $(VENV)/.ready
+ONE_AT_A_TIME := $(if $(shell command -v flock),flock $(VENV).lock)
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python)
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 
@@ -44,9 +46,14 @@ clean:  ## remove what was executed and built
 	rm -rf _build
 
 distclean: clean  ## remove the Python environment, too
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV).lock
 
+# Two that start at once in a fresh clone: the second waits, and finds it done.
 $(STAMP): pyproject.toml constraints.txt
+	@$(ONE_AT_A_TIME) $(MAKE) -s --no-print-directory $(READY)
+	@touch $@
+
+$(READY): pyproject.toml constraints.txt
 	@if ! $(BIN)/python -c "$(SUITABLE)" 2>/dev/null; then \
 	  found=; \
 	  for candidate in $(CANDIDATES); do \

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import functools
 import re
+import reprlib
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 COMPARISONS = {"at_least": "≥", "at_most": "≤", "above": ">", "below": "<", "between": "in"}
 STATISTICS = ("mean", "share_of_seeds", "every")
+_SHORT = reprlib.Repr()  # a few lines of YAML can stand for gigabytes of text
+_SHORT.maxlevel = 2
 KINDS = ("Q", "D", "V", "P", "N", "T", "M")
 
 
@@ -84,7 +87,9 @@ def load(folder: str | Path) -> Mapping[str, Claim]:
     for path in files:
         try:
             entries = YAML(typ="safe", pure=True).load(path.read_text(encoding="utf-8"))
-        except YAMLError as error:  # also for a key that stands twice
+        except RecursionError:
+            raise ValueError(f"{path.name} cannot be read: it is nested too deeply.") from None
+        except (YAMLError, ValueError) as error:  # also for a key that stands twice
             raise ValueError(f"{path.name} cannot be read: {error}") from error
         if not isinstance(entries, dict):
             raise ValueError(f"{path.name} must map claim ids to their entries.")
@@ -106,7 +111,7 @@ _OPTIONAL = {"parts", "needed", *_OPTIONAL_TEXTS}
 
 def _claim(id: Any, entry: Any) -> Claim:
     if not isinstance(id, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9-]*", id):
-        raise ValueError(f"{id!r} is no claim id: use letters, digits and hyphens.")
+        raise ValueError(f"{_SHORT.repr(id)} is no claim id: use letters, digits and hyphens.")
     if wrong := (set(entry) - _OPTIONAL if isinstance(entry, dict) else set()) ^ _FIELDS:
         raise ValueError(f"Claim {id} must have the fields {sorted(_FIELDS)}, and may have "
                          f"{sorted(_OPTIONAL)}; missing or unknown: "
@@ -141,14 +146,15 @@ def _criterion(id: str, test: Any) -> Criterion:
     if not isinstance(measure, str) or len(fields) != 1 or not fields.keys() <= COMPARISONS.keys():
         raise ValueError(
             f"Claim {id}: a test is a measure with exactly one of {', '.join(COMPARISONS)} "
-            f"and, if wanted, statistic and share, not {test!r}."
+            f"and, if wanted, statistic and share, not {_SHORT.repr(test)}."
         )
     [(comparison, threshold)] = fields.items()
     needed = 2 if comparison == "between" else 1
     numbers = threshold if isinstance(threshold, list) else [threshold]
-    sound = all(type(number) in (int, float) and np.isfinite(number) for number in numbers)
+    sound = all(type(n) in (int, float) and abs(n) <= sys.float_info.max for n in numbers)
     if len(numbers) != needed or not sound or (needed == 2 and numbers[0] > numbers[1]):
-        raise ValueError(f"Claim {id}: {comparison} of {measure} cannot be {threshold!r}.")
+        given = _SHORT.repr(threshold)
+        raise ValueError(f"Claim {id}: {comparison} of {measure} cannot be {given}.")
     if statistic not in STATISTICS:
         raise ValueError(f"Claim {id}: statistic must be one of {', '.join(STATISTICS)}.")
     given = "share" in test

@@ -32,11 +32,16 @@ def watch(package: str) -> None:
     _RECORDED.add(package)
 
 
+def is_ours(module: str) -> bool:
+    """Whether a module belongs to the project, by its name."""
+    return module.split(".")[0] in _RECORDED
+
+
 class _Recorder(MetaPathFinder):
     """Loads modules of the project from their text, and keeps it beside them."""
 
     def find_spec(self, name: str, path=None, target=None):
-        if name.split(".")[0] not in _RECORDED:
+        if not is_ours(name):
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is not None and type(spec.loader) is SourceFileLoader:

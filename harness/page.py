@@ -171,7 +171,8 @@ def not_run(what: str, name: str = "") -> None:
 def status(study: Study) -> None:
     """Show how many runs are there, which are not and why, and how long those here took.
 
-    The output's metadata carries the counts and the distinct reasons, for the terminal.
+    The output's metadata carries the counts, the distinct reasons, and what else a reader of the
+    terminal should know, such as results that a full disk did not take.
     """
     results = study.results
     failed = [result for result in results if result.status == "failed"]
@@ -179,6 +180,7 @@ def status(study: Study) -> None:
         "runs": len(results),
         "failed": len(failed),
         "reasons": list(dict.fromkeys(reason(result) for result in failed)),
+        "notes": [n for result in results for n in result.notes if not n.startswith("Older")],
     }
     text = _inert(run_status(results)) + "".join(
         f"\n\n{study.title(name)} is not here: {_inert(why)}" for name, why in study.missing.items()

@@ -6,10 +6,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Arrays(Mapping[str, np.ndarray]):
@@ -87,6 +89,8 @@ def frame(results: Sequence[Result]) -> pd.DataFrame:
 
     Raises ValueError when a scalar has the name of a parameter but another value.
     """
+    import pandas as pd  # slow to import, and workers, which only compute, need none
+
     rows = []
     for result in results:
         for name in result.parameters.keys() & result.scalars.keys():

@@ -9,10 +9,12 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 import random
 import re
 import time
 import zipfile
+import zlib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -159,6 +161,8 @@ def read(path: Path, function: str, parameters: Mapping[str, Any], status: str) 
             raise Damaged(f"{npz} is missing beside its JSON file.") from None
         if hashlib.sha256(packed).hexdigest() != content.get("npz_sha256"):
             raise Damaged(f"{npz} was cut off or changed after it was written.")
+        if _described_arrays(packed) != content["arrays"]:
+            raise Damaged(f"{npz} does not hold the arrays that its JSON file describes.")
     return Result(
         function=function,
         parameters=parameters,
@@ -174,14 +178,40 @@ def load_json(path: Path) -> dict[str, Any]:
     """The checked content of one JSON file, its NPZ file not looked at."""
     try:
         content = json.loads(path.read_bytes())
-    except ValueError:
+    except (ValueError, RecursionError):
         raise Damaged(f"{path} is not valid JSON; it was probably cut off.") from None
-    expected = {"function", "parameters", "scalars", "arrays", "provenance", "sha256"}
-    if not isinstance(content, dict) or not expected <= content.keys():
+    if not isinstance(content, dict) or any(
+        not isinstance(content.get(key), kind) for key, kind in _KINDS.items()
+    ):
         raise Damaged(f"{path} is not the JSON of a result.")
     if content.pop("sha256") != _own_hash(content):
         raise Damaged(f"{path} was changed after it was written.")
     return content
+
+
+_KINDS = {"function": str, "parameters": dict, "scalars": dict, "arrays": dict,
+          "provenance": dict, "sha256": str}  # fmt: skip
+_HEADERS = {(1, 0): np.lib.format.read_array_header_1_0,
+            (2, 0): np.lib.format.read_array_header_2_0}  # fmt: skip
+
+
+def _described_arrays(packed: bytes) -> dict[str, Any] | None:
+    """{name: {dtype, shape}} of what an NPZ file holds, nothing unpacked; None if it cannot be."""
+    found = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(packed)) as archive:
+            for info in archive.infolist():
+                with archive.open(info) as member:
+                    shape, _, dtype = _HEADERS[np.lib.format.read_magic(member)](member)
+                    size = member.tell() + math.prod(shape) * dtype.itemsize
+                if dtype.hasobject or info.file_size != size:
+                    return None
+                found[info.filename.removesuffix(".npy")] = {
+                    "dtype": str(dtype), "shape": list(shape),
+                }  # fmt: skip
+    except (ValueError, KeyError, EOFError, OSError, RuntimeError, zipfile.BadZipFile, zlib.error):
+        return None
+    return found
 
 
 def _check(path: Path, function: str, parameters: Mapping[str, Any]) -> None:

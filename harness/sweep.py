@@ -250,10 +250,10 @@ def _try_again(
             raise
         except Exception as again:
             error = again
-    text = "".join(traceback.format_exception_only(error)).strip()
+    text = "".join(traceback.format_exception_only(error)).split("\n")[0].split(". ")[0]
     return call.failed(
         f"{described(call.name, call.parameters)} got no result in {retries + 1} attempts, "
-        f"perhaps for want of memory: {text}"
+        f"perhaps for want of memory (then fewer workers help): {text}"
     )
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import inspect
 import math
 import random
 import re
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ import torch
 
 from harness import store
 from harness.equivalences import load_equivalences
-from harness.results import Result
+from harness.loaded import file_of, is_ours
+from harness.results import Result, described
 from harness.stamp import stamp
 from harness.sweep import run_in_threads
 
@@ -31,7 +33,7 @@ class Check:
     """One published run, computed again.
 
     outcome: "agrees", "differs" (`details` tell where), "failed" (it could not be computed),
-    "skipped" (it was made from somebody's own files) or "damaged" (its file cannot be trusted).
+    "skipped" (made from somebody's own files, or too long) or "damaged" (its file cannot be trusted).
     stale: the code has changed since it was published.
     seconds: wall time of the recomputation.
     """
@@ -56,16 +58,16 @@ def verify(
 
     rtol: relative tolerance; for arrays and lists it is relative to their largest magnitude.
     Runs that took longer than max_seconds, or a GPU where there is none, are not drawn; fields
-    called `seconds` or `…_seconds` are not compared. Damaged files are always reported.
+    called `seconds` or `…_seconds` are not compared. Damaged files are always reported, and one
+    check counts the runs that could not be drawn.
     Raises FileNotFoundError when there is nothing to draw from.
     """
     load_equivalences(folder)
-    checks, candidates = [], []
+    checks, candidates, beyond = [], [], 0
     # Results stand in folders called <module>.<function>; other JSON files are none of ours.
     for path in sorted(p for p in Path(folder).rglob("*.json") if "." in p.parent.name):
         try:
-            content = store.load_json(path)
-            result = store.read(path, content["function"], content["parameters"], "reused")
+            result = _in_its_place(path)
         except store.Damaged as error:
             checks.append(Check(path, path.stem, "damaged", (str(error),)))
             continue
@@ -73,16 +75,38 @@ def verify(
             why = f"it was made from {files}, of which only the name and a hash were kept"
             checks.append(Check(path, result.label, "skipped", (why,)))
             continue
-        provenance = result.provenance
-        possible = provenance["device_type"] == "cpu" or torch.cuda.is_available()
-        if possible and provenance["seconds"] <= max_seconds:
+        possible = result.provenance["device_type"] == "cpu" or torch.cuda.is_available()
+        if possible and result.provenance["seconds"] <= max_seconds:
             candidates.append(result)
+        else:
+            beyond += 1
     if not candidates and not checks:
         raise FileNotFoundError(
             f"{folder} holds no result that can be recomputed here in {max_seconds:g} seconds."
         )
+    if beyond:
+        why = f"taking more than {max_seconds:g} s, or a GPU where there is none: not drawn"
+        runs = f"{beyond:,} run{'s' * (beyond > 1)}"
+        checks.append(Check(Path(folder), runs, "skipped", (why,)))
     drawn = random.Random(seed).sample(candidates, min(sample, len(candidates)))
     return checks + [recompute(result, rtol) for result in drawn]
+
+
+def _in_its_place(path: Path) -> Result:
+    """The result in a file. Raises Damaged, also when the file has the name of another run."""
+    content = store.load_json(path)
+    function, parameters = content["function"], content["parameters"]
+    if path != store.path_for(path.parent.parent, function, parameters):
+        raise store.Damaged(f"{path} holds another run: {described(function, parameters)}.")
+    result = store.read(path, function, parameters, "reused")
+    if wrong := [
+        key for key, kind in _NEEDED.items() if type(result.provenance.get(key)) not in kind
+    ]:
+        raise store.Damaged(f"{path} does not say its {', '.join(wrong)}.")
+    return result
+
+
+_NEEDED = {"device_type": (str,), "seconds": (int, float), "threads": (int,)}
 
 
 def _files(result: Result) -> str:
@@ -96,8 +120,7 @@ def recompute(published: Result, rtol: float) -> Check:
     start = time.perf_counter()
     stale = False
     try:
-        module, name = published.function.rsplit(".", 1)
-        function = getattr(importlib.import_module(module), name)
+        function = _own_function(published.function)
         stale = stamp(function).digest != published.provenance.get("stamp")
         where = {"device": "cuda"} if published.provenance["device_type"] == "cuda" else {}
         values = run_in_threads(
@@ -116,6 +139,20 @@ def recompute(published: Result, rtol: float) -> Check:
         outcome = "differs" if details else "agrees"
     seconds = time.perf_counter() - start
     return Check(published.path, published.label, outcome, tuple(details), stale, seconds)
+
+
+def _own_function(name: str) -> Callable[..., Any]:
+    """The function of this project that has this name.
+
+    A file can name any function, such as one that deletes a folder: ImportError for what does not
+    stand at the top level of a module of the project.
+    """
+    module, _, own = name.rpartition(".")
+    if is_ours(module) and file_of(module):
+        function = getattr(importlib.import_module(module), own, None)
+        if inspect.isfunction(function) and function.__module__ == module:
+            return function
+    raise ImportError(f"{name} is no function of this project, so it is not run.")
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any], rtol: float) -> list[str]:

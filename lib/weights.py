@@ -75,7 +75,7 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
     every name are taken off. Code in the file is never run.
 
     Raises FileNotFoundError, OSError for a damaged file, ValueError when the file holds more than
-    tensors and plain values, no state dict, or a value that is not finite.
+    tensors and plain values, no state dict, or a tensor that is packed or not finite.
     """
     return _unprefixed(_state_dict(Path(path)), {})
 
@@ -131,12 +131,24 @@ def _state_dict(path: Path) -> dict[str, Tensor]:
     if not isinstance(state, Mapping) or not all(isinstance(name, str) for name in state):
         raise ValueError(f"The checkpoint {path} holds no state dict: save model.state_dict().")
     for name, value in state.items():
-        if isinstance(value, Tensor) and not value.isfinite().all():
-            raise ValueError(
-                f"The checkpoint {path} has values in {name!r} that are not finite: its training "
-                "diverged, so take an earlier one."
-            )
+        if isinstance(value, Tensor) and (wrong := _complaint(name, value)):
+            raise ValueError(f"The checkpoint {path} has {wrong}")
     return dict(state)
+
+
+def _complaint(name: str, tensor: Tensor) -> str:
+    """Why a tensor cannot be taken; nothing if it can."""
+    if tensor.layout != torch.strided or tensor.is_quantized or tensor.is_meta:
+        return f"{name!r} in a packed form: save plain, dense tensors."
+    if tensor.untyped_storage().nbytes() < tensor.nbytes:  # a few bytes can claim any shape
+        shape = list(tensor.shape)
+        return f"{name!r} of shape {shape} without so many values: save a contiguous copy of it."
+    if not tensor.isfinite().all():
+        return (
+            f"values in {name!r} that are not finite: its training diverged, so take an earlier "
+            "one."
+        )
+    return ""
 
 
 def _unprefixed(state: dict[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -154,8 +166,14 @@ def _without_code(path: Path) -> Any:
     file, packed = io.BytesIO(path.read_bytes()), False
     try:
         packed = zipfile.is_zipfile(file)
-        if packed and zipfile.ZipFile(file).testzip():  # torch.load does not look at checksums
-            raise zipfile.BadZipFile("wrong checksum")
+        if packed:
+            archive = zipfile.ZipFile(file)
+            if any(m.compress_type != zipfile.ZIP_STORED for m in archive.infolist()):
+                raise zipfile.BadZipFile(
+                    "torch.save compresses nothing; this may unpack to any size"
+                )
+            if archive.testzip():  # torch.load does not look at checksums
+                raise zipfile.BadZipFile("wrong checksum")
         file.seek(0)
         return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises whatever its unpickler meets

@@ -52,6 +52,8 @@ WHEN = "execute"  # the key in a notebook's header that says when it is executed
 AFTER_OTHERS = "after_others"  # it reads what the other notebooks of the call leave behind
 PUBLISHED, OWN_RESULTS = "results", "_build/results/own"
 VERDICTS = "_build/verdicts"  # where `harness.records` keeps what chapters found
+FULL = [os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)]
+FREE_SOME = "free some space and start it again"
 SAME_RUNS = {"compute", "executor", "threads", "device", "results"}  # do not change what is run
 
 # Runs as the last cell and is taken out again: only the kernel knows what the notebook used.
@@ -86,6 +88,11 @@ class Running(NamedTuple):
     slot: int  # of its bar
     process: NotebookProcess
     began: float
+
+
+def is_full(error: Exception | str) -> bool:
+    """Whether a full disk is behind an error, whoever reports it."""
+    return any(words in str(error) for words in FULL)
 
 
 class NotebookFailure(Exception):
@@ -264,12 +271,16 @@ def require_complete(target: Path, status: int, error: dict) -> NotebookNode:
     After a timeout or a dead kernel its metadata calls cells completed that never ran.
     """
     message = plain_text(error.get("error", f"papermill ended with status {status}"))
+    if is_full(message):
+        message += f": {FREE_SOME}"
     index = error.get("cell")
     notebook = readable(target)
     if notebook is None or (error and index is None):
         where = "before the first cell" if index is None else f"cell {index + 1}"
         raise NotebookFailure(f"{where}: {message}")
     if error and not message.startswith("PapermillExecutionError"):  # a timeout, a dead kernel
+        if message.startswith("DeadKernelError"):
+            message += "; was it killed for want of memory? Executed again, it goes on from there"
         raise NotebookFailure(f"{describe_cell(notebook, index)}: {message}")
     for index, cell in enumerate(notebook.cells):
         for output in cell.get("outputs", []):
@@ -385,13 +396,18 @@ def finish(run: Running, place: str, profile: str, scratch: Path) -> Path:
 
 
 def require_runs(notebook: NotebookNode, stem: str) -> None:
-    """Say once why runs failed; that all of them did is a failure of the notebook.
+    """Say once why runs failed or were not kept; that all failed is a failure of the notebook.
 
     `harness.page.status` leaves the counts and the reasons in the metadata of what it shows.
     """
     outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
     told = [output.metadata["runs"] for output in outputs if "runs" in output.get("metadata", {})]
-    if not told or not told[-1]["failed"]:
+    if not told:
+        return
+    if notes := told[-1].get("notes"):
+        more = f" ({len(notes) - 1} more like it)" if len(notes) > 1 else ""
+        say(f"{stem}: {' '.join(notes[0].split())}{more}", error=True)
+    if not told[-1]["failed"]:
         return
     runs, failed = told[-1]["runs"], told[-1]["failed"]
     reasons = [" ".join(plain_text(reason).split()) for reason in told[-1]["reasons"]]
@@ -552,7 +568,11 @@ def main(arguments: list[str]) -> int:
         return 128 + interrupted.number
     except OSError as error:  # a full disk, a folder that may not be written to
         where = f": {error.filename}" if error.filename else f" (below {ROOT / '_build'})"
-        print(f"execute.py: {error.strerror or error}{where}", file=sys.stderr)
+        hint = f": {FREE_SOME}" if is_full(error) else ""
+        print(
+            f"execute.py: {error.strerror or error}{where}; nothing was published{hint}",
+            file=sys.stderr,
+        )
         return 1
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from assemble import SiteError, assemble
 from browser import look_at
 from check import check_site
-from execute import keep_aside, new_scratch
+from execute import FREE_SOME, is_full, keep_aside, new_scratch
 from notebook_process import Interrupted, ignore_signals, listen_for_signals
 from percent import NotebookError
 
@@ -144,6 +144,15 @@ def main(arguments: list[str]) -> int:
             shutil.rmtree(scratch, ignore_errors=True)
         return 128 + interrupted.number
     except (SiteError, NotebookError, OSError) as error:
+        if is_full(error):
+            if scratch:
+                shutil.rmtree(scratch, ignore_errors=True)
+            print(
+                f"site.py: no site was published, as the disk of {target.parent} is full: "
+                f"{FREE_SOME}",
+                file=sys.stderr,
+            )
+            return 1
         print(f"site.py: no site was published\n{error}", file=sys.stderr)
         if scratch:
             print(f"what was built, with its log: {keep_aside(scratch, target)}", file=sys.stderr)

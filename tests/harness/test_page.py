@@ -195,7 +195,14 @@ def test_the_status_says_each_reason_once_and_where_the_runs_were_made(shown):
         "runs": 4,
         "failed": 3,
         "reasons": ["RuntimeError: no <GPU> here"],
+        "notes": [],
     }
+
+
+def test_the_status_hands_on_what_was_not_saved_or_not_used(shown):
+    notes = ("Older than the code: a changed since it was stored.", "It could not be saved (full).")
+    page.status(study_of(Result("toy.run", {}, "computed", provenance=PROVENANCE, notes=notes)))
+    assert shown[0][1]["runs"]["notes"] == ["It could not be saved (full)."]
 
 
 def test_the_status_names_data_sets_that_are_not_here(shown):

@@ -386,17 +386,6 @@ def test_a_result_file_that_cannot_be_seen_from_here_is_a_failure(runs, tmp_path
     assert result.status == "failed" and "a folder that all machines share" in result.error
 
 
-def test_a_killed_worker_loses_nothing(runs, tmp_path):
-    """Neither the run that it had, nor its neighbours, nor those still waiting."""
-    flag, log = tmp_path / "flag", tmp_path / "log"
-    grid = [{"a": a, "flag": list(flag.parts), "log": list(log.parts)} for a in range(6)]
-    results = go(runs.die, grid, tmp_path / "r", executor="loky:2")
-    assert statuses(results) == ["computed"] * 6 and results[5]["pid"] != os.getpid()
-    calls = log.read_text().split()
-    assert calls.count("2") == 2 and max(map(calls.count, calls)) == 2
-    assert statuses(go(runs.die, grid, tmp_path / "r")) == ["reused"] * 6
-
-
 def test_an_interrupt_in_this_process_keeps_what_is_finished(runs, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         go(runs.interrupted, sweep.grid(a=[1, 2, 3]), tmp_path / "r")

@@ -95,6 +95,7 @@ def test_every_distinct_reason_is_shown_whole(runs, tmp_path, capsys, monkeypatc
     def broken(a):
         raise LookupError(reason)
 
+    broken.__module__ = runs.__name__
     monkeypatch.setattr(runs, "square", broken)
     assert verify.main([str(tmp_path / "r"), "--sample", "9"]) == 1
     out = capsys.readouterr().out

@@ -19,15 +19,6 @@ def explode(a):
         raise ZeroDivisionError("two is too much")
     return {"a": a}
 
-def die(a, flag, log):
-    """Kills its process for a = 2, the first time."""
-    with open(pathlib.Path(*log), "a") as file:
-        file.write(f"{a}\\n")
-    if a == 2 and not pathlib.Path(*flag).exists():
-        pathlib.Path(*flag).touch()
-        os._exit(1)
-    return {"a": a, "pid": os.getpid()}
-
 def slow(a, flag):
     if a == 2:
         pathlib.Path(*flag).write_text(str(os.getpid()))

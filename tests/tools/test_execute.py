@@ -13,6 +13,7 @@ import subprocess
 import sys
 import termios
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -200,9 +201,10 @@ def test_a_cell_that_never_ran_is_a_failure_whatever_papermill_says(ran, tmp_pat
 # Runs that failed ---------------------------------------------------------------
 
 
-def with_runs(runs: int, failed: int, *reasons: str) -> str:
+def with_runs(runs: int, failed: int, *reasons: str, notes: Sequence[str] = ()) -> str:
     """A notebook that shows the status of its runs the way the harness does."""
-    facts = {"runs": {"runs": runs, "failed": failed, "reasons": list(reasons)}}
+    counts = {"runs": runs, "failed": failed}
+    facts = {"runs": {**counts, "reasons": list(reasons), "notes": list(notes)}}
     return notebook(
         "from IPython.display import display\n"
         f"display({{'text/plain': 'status'}}, raw=True, metadata={facts!r})"
@@ -217,6 +219,14 @@ def test_reasons_of_failed_runs_are_said_once_and_cost_nothing_else(make_book):
     expected = "01_some: 2 of 9 runs failed:\n  - no CUDA here\n  - odd n\n"
     assert (result.returncode, result.stderr) == (0, expected)
     assert len(list(book.executed.iterdir())) == 2
+
+
+def test_results_that_were_not_saved_are_said_once(make_book):
+    notes = ["The result of f(a=1) could not be saved (full);\n it is in memory only.", "b", "c"]
+    book = make_book({"01_some": with_runs(3, 0, notes=notes), "02_none": with_runs(3, 0)})
+    result = book.execute(*book.sources())
+    said = "01_some: The result of f(a=1) could not be saved (full); it is in memory only."
+    assert (result.returncode, result.stderr) == (0, f"{said} (2 more like it)\n")
 
 
 def test_that_every_run_failed_is_a_failure(make_book):

@@ -14,6 +14,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 import assemble
+import execute
 from assemble import SiteError
 from check import check_site
 from tiny_book import Book, built_book, figure, is_alive, notebook
@@ -464,16 +465,6 @@ def start_build(book: Book) -> subprocess.Popen:
     )
 
 
-def test_two_builds_at_once_both_end_well(executed_book):
-    dead = executed_book.site.with_name("quick-running-999999999")
-    (dead / "source").mkdir(parents=True)
-    builds = [start_build(executed_book) for _ in range(2)]
-    ended = [(build.communicate(timeout=240)[1], build.returncode) for build in builds]
-    assert [status for _, status in ended] == [0, 0], ended
-    assert [path.name for path in executed_book.site.parent.iterdir()] == ["quick"]
-    assert (executed_book.site / "notebooks" / "02_second.html").is_file()
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_an_ended_build_leaves_the_older_site_and_no_process(executed_book, ended_at_last, number):
     before = contents(executed_book.site)
@@ -495,6 +486,15 @@ def test_an_ended_build_leaves_the_older_site_and_no_process(executed_book, ende
     assert "Traceback" not in said and contents(executed_book.site) == before
     psutil.wait_procs([child], timeout=10)
     assert not is_alive(child.pid)
+
+
+@pytest.mark.parametrize("text, full", [
+    ("OSError: [Errno 28] No space left on device: 'a.js' -> 'b.js'", True),
+    ("[Errno 122] Disk quota exceeded", True),
+    ("[Errno 13] Permission denied: 'a.js'", False),
+])  # fmt: skip
+def test_a_full_disk_is_known_by_what_sphinx_says_of_it(text, full):
+    assert execute.is_full(SiteError(f"1 warning\n{text}\nRuntimeError: ")) == full
 
 
 def test_a_build_that_cannot_write_says_so(executed_book):
