@@ -20,6 +20,7 @@ import nbformat
 from nbformat import NotebookNode
 from ruamel.yaml import YAML
 
+import reference
 from execute import RECORD, describe_cell, library_hash, ran_completely
 from percent import (
     NotebookError,
@@ -38,6 +39,7 @@ MADE = "How this page was made"
 PIXELS_PER_INCH = 119  # the usual 5.2 inches are then 620 pixels wide
 WIDEST = 620
 GALLERY = "book/gallery"
+CHANGES = "CHANGELOG.md"
 
 
 class SiteError(Exception):
@@ -80,7 +82,7 @@ def check_toc(root: Path) -> None:
     listed = toc_files(root)
     pages = [f"book/{path.stem}" for path in sorted((root / "book").glob("*.md"))]
     chapters = [f"notebooks/{path.stem}" for path in list_notebooks(root / "notebooks")]
-    existing = {*pages, *chapters, GALLERY}
+    existing = {*pages, *chapters, GALLERY, *reference.page_names(root).values()}
     problems = [
         f"_toc.yml lists {page}, which does not exist" for page in listed if page not in existing
     ]
@@ -478,6 +480,9 @@ def assemble(
     write_chapters(root, notebooks, pages, target)
     page = gallery_page(notebooks, target / "book" / "gallery")
     (target / f"{GALLERY}.md").write_text(page, encoding="utf-8")
+    reference.write_pages(root, target)
+    if (root / CHANGES).is_file():  # book/changelog.md includes it
+        shutil.copy(root / CHANGES, target)
     return notes
 
 
