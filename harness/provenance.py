@@ -38,6 +38,7 @@ def git_state(function: Callable, sources: Sequence[Path]) -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
+    """Version of Python and of each package that results depend on, by name; of those installed."""
     packages = ("torch", "torchvision", "numpy", "scipy", "scikit-learn")
     found = {"python": platform.python_version()}
     for package in packages:

@@ -127,6 +127,7 @@ def _bound_here(node: ast.AST) -> Iterator[str]:
 
 
 def stored(nodes: list[ast.AST]) -> Iterator[str]:
+    """Names that are bound anywhere in these nodes."""
     for node in nodes:
         for part in ast.walk(node):
             yield from _bound_here(part)

@@ -6,6 +6,7 @@ formulas, and not of any markup: names in backticks, shapes such as [n, c, h, w]
 """
 
 import ast
+import functools
 import io
 import re
 import shutil
@@ -21,6 +22,10 @@ INTRODUCTION = {
     "lib": "What a project of your own would import: `from lib import data, rowspace`.",
     "harness": "What runs a chapter's computations, keeps, judges and shows them.",
 }
+READING = (
+    "Made from the signatures and docstrings of the source. Shapes stand in brackets, papers are "
+    "called by their numbers, and symbols are those of [](notation)."
+)
 SECTION = re.compile(r"(Args|Returns|Raises):\n(?=\s)")
 ITEM = re.compile(r"(?P<names>\*{0,2}\w+(?:, \*{0,2}\w+)*): (?P<text>.*)", re.DOTALL)
 Defined = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
@@ -54,7 +59,7 @@ def read_modules(root: Path, package: str) -> list[Module]:
         source = path.read_text(encoding="utf-8")
         tree = ast.parse(source)
         entries = [
-            node for node in tree.body if isinstance(node, Defined) and node.name[0] != "_"
+            one for one in tree.body if isinstance(one, Defined) and not one.name.startswith("_")
         ]
         if entries:
             doc = ast.get_docstring(tree) or ""
@@ -183,9 +188,6 @@ class Entry(NamedTuple):
     node: Defined
     comments: dict[int, str]  # line -> what stands there after a #
 
-    def segment(self, node: ast.AST | None) -> str:
-        return ast.get_source_segment(self.module.source, node) or "" if node else ""
-
     @property
     def fields(self) -> list[ast.AnnAssign]:
         """Of a dataclass, a NamedTuple or a protocol."""
@@ -240,7 +242,11 @@ class Entry(NamedTuple):
         return f"{typed}{' = ' if arg.annotation else '='}{self.flat(default)}"
 
     def flat(self, node: ast.AST) -> str:
-        return " ".join(self.segment(node).split())
+        """A piece of the source in one line."""
+        lines = encoded_lines(self.module.source)[node.lineno - 1 : node.end_lineno]
+        lines[-1] = lines[-1][: node.end_col_offset]
+        lines[0] = lines[0][node.col_offset :]
+        return " ".join(b" ".join(lines).decode().split())
 
     def call(self, name: str, node: ast.FunctionDef | ast.AsyncFunctionDef) -> str:
         returns = self.flat(node.returns) if node.returns else "None"
@@ -276,6 +282,12 @@ class Entry(NamedTuple):
             last += 1
             words.append(self.comments[last].strip())
         return " ".join(words)
+
+
+@functools.cache
+def encoded_lines(source: str) -> list[bytes]:
+    """The lines of a source; a syntax tree counts bytes."""
+    return [line.encode() for line in source.split("\n")]
 
 
 def arguments(node: ast.FunctionDef | ast.AsyncFunctionDef) -> list[ast.arg]:
@@ -336,7 +348,8 @@ def methods(entry: Entry, prose: Prose) -> Iterator[str]:
         first, *rest = text.split("\n\n")
         shown = f"{name}{inside}{returns.removesuffix(' -> None')}"
         called = "" if name else "called as "
-        yield "\n\n".join([f"- {called}`{shown}`: {first}", *(textwrap.indent(p, "  ") for p in rest)])
+        more = [textwrap.indent(paragraph, "  ") for paragraph in rest]
+        yield "\n\n".join([f"- {called}`{shown}`: {first}", *more])
 
 
 # --- pages ----------------------------------------------------------------------------------
@@ -360,12 +373,8 @@ def write_page(root: Path, package: str) -> str:
         ]
         comments = comments_of(module.source)
         sections += [describe(Entry(module, node, comments), prose) for node in module.entries]
-    head = [
-        f"# {TITLES[package]}: `{package}`",
-        f"{Prose(modules, modules[0]).line(doc)} {INTRODUCTION[package]}",
-        "Made from the signatures and docstrings of the source. Shapes stand in brackets, papers "
-        "are called by their numbers, and symbols are those of [](notation).",
-    ]
+    about = f"{Prose(modules, modules[0]).line(doc)} {INTRODUCTION[package]}"
+    head = [f"# {TITLES[package]}: `{package}`", about, READING]
     return "\n\n".join(filter(None, [*head, "\n".join(contents), *sections])) + "\n"
 
 
