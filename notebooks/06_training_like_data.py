@@ -217,7 +217,7 @@ page.say(sentences.signals(asked))
 # ### More images, fewer memories?
 #
 # The papers say that reconstructions get worse as the training set grows, and show pictures. In numbers,
-# for three generators against each classifier:
+# for up to three generators against each classifier:
 
 # %%
 page.show(
