@@ -30,9 +30,9 @@ def _of_size(runs: Runs, n: int) -> State:
     return State(
         label=str(n),
         sentence=(
-            f"Of {n} images of {title}, {close:.0f} come back with a correlation above 0.7 (strongest "
-            f"null {chance:.0f}). Above, the closest of one network, {ncc.min():.2f} to "
-            f"{ncc.max():.2f}; below, the training images."
+            f"Of {n} images of {title}, {close:.0f} come back (correlation above 0.7), and "
+            f"{chance:.0f} with the strongest null. Above, the closest of one network, "
+            f"{ncc.min():.2f} to {ncc.max():.2f}; below, the training images."
         ),
         picture=[image / 255 for row in rows for image in row],
         alt=f"Two rows of {len(rows[0])} small images: read off a network trained on {n} images, and "

@@ -1,9 +1,9 @@
 """The page on contributing names what there is; the changelog is the one of the repository."""
 
 import re
+from pathlib import Path
 
-from tiny_book import REPOSITORY
-
+REPOSITORY = Path(__file__).resolve().parents[2]
 PAGE = (REPOSITORY / "book" / "contributing.md").read_text(encoding="utf-8")
 CHANGES = (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
 

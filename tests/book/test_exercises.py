@@ -4,13 +4,14 @@ import contextlib
 import io
 import re
 import shlex
+from pathlib import Path
 
 import pytest
 import torch
 
 import percent
-from tiny_book import REPOSITORY
 
+REPOSITORY = Path(__file__).resolve().parents[2]
 TEXT = (REPOSITORY / "book" / "exercises.md").read_text(encoding="utf-8")
 PAPERS = 9  # chapters of the papers have numbers below; from 10 on they are a reader's own
 SECTIONS = re.split(r"^## Chapter (\d+): .+\n", TEXT, flags=re.MULTILINE)[1:]

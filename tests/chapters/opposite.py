@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial, wraps
 from importlib import import_module
+from importlib.util import find_spec
 from inspect import getmembers, getsource, isfunction, unwrap
 from pathlib import Path
 from types import ModuleType
@@ -284,12 +285,24 @@ def _recording(sweep: Callable, figures: ModuleType) -> Iterator[tuple[list[int]
         keep("alt", alt)
         keep("caption", caption)
 
+    def slider(states, *, caption, **_):
+        keep("caption", caption)
+        for state in states or ():
+            keep("say", state.sentence)
+            keep("alt", state.alt)
+
+    plays = f"{figures.__name__.rpartition('.')[0]}.plays"
+    if find_spec(plays):
+        import_module(plays)  # with the figures that a state cannot be without
+
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         patch.setattr(harness.study, "sweep", sweep)
         patch.setattr(page, "show", show)
         patch.setattr(page, "table", lambda frame, *, caption, **_: keep("caption", caption))
+        patch.setattr(page, "slider", slider)
+        patch.setattr(page, "quiz", lambda _, *, caption, **__: keep("caption", caption))
         patch.setattr(page, "answer", lambda text, **_: keep("answer", text))
         patch.setattr(page, "Markdown", str)
         patch.setattr(page, "display", lambda text, **_: keep("say", text))

@@ -11,8 +11,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from chapters.interpretability import evidence, figures, reading, sentences
-from harness import ledger, page
+from harness import ledger
 from harness.claims import judge
+from harness.embedding import light_and_dark
 from harness.results import Result, Runs
 
 TITLES = {"digits": "Digits", "mnist": "MNIST"}
@@ -113,7 +114,7 @@ OF_LOOKED = [
 def test_every_figure_is_drawn_from_what_there_is(draw, runs):
     figure = draw(runs)
     assert isinstance(figure, Figure)
-    page._drawn(figure, "image/svg+xml")
+    light_and_dark(figure)
 
 
 @pytest.mark.parametrize("draw", [*OF_LOOKED, figures.by_weight])

@@ -9,8 +9,9 @@ import pytest
 from matplotlib.figure import Figure
 
 from chapters.out_of_distribution import design, evidence, figures, reading, sentences
-from harness import ledger, page
+from harness import ledger
 from harness.claims import judge
+from harness.embedding import light_and_dark
 from harness.results import Result, Runs
 
 TITLES = {"mnist": "MNIST", "shoes": "Shoes", "coloured-digits": "coloured digits", "svhn": "SVHN"}
@@ -95,7 +96,7 @@ DRAWN = (
 def test_every_figure_is_drawn_from_what_there_is(draw, runs):
     figure = draw(runs)
     assert isinstance(figure, Figure)
-    page._drawn(figure, "image/svg+xml")
+    light_and_dark(figure)
 
 
 @pytest.mark.parametrize("draw", DRAWN)

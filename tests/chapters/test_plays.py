@@ -63,7 +63,7 @@ def test_each_number_of_images_is_a_state_with_its_pictures():
     states = sizes_of.sizes(of_cifar)
     assert [state.label for state in states] == ["50", "100"]
     assert "Of 50 images of cifar10-jpeg, 11 come back" in states[0].sentence
-    assert "null 2)" in states[0].sentence and "0.95" in states[0].sentence
+    assert "and 2 with the strongest null" in states[0].sentence and "0.95" in states[0].sentence
     assert len(states[1].picture) == 12
     assert states[1].picture[0].max() == 100 / 255 and states[1].picture[6].max() == 50 / 255
     assert sizes_of.sizes(runs) is None  # the last data set has one size only
