@@ -291,9 +291,9 @@ def _recording(sweep: Callable, figures: ModuleType) -> Iterator[tuple[list[int]
             keep("say", state.sentence)
             keep("alt", state.alt)
 
-    plays = f"{figures.__name__.rpartition('.')[0]}.plays"
-    if find_spec(plays):
-        import_module(plays)  # with the figures that a state cannot be without
+    chapter = figures.__name__.rpartition(".")[0]
+    if chapter and find_spec(f"{chapter}.plays"):
+        import_module(f"{chapter}.plays")  # with the figures that a state cannot be without
 
     threads = torch.get_num_threads()
     with pytest.MonkeyPatch.context() as patch:
