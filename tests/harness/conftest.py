@@ -1,4 +1,4 @@
-"""Toy runs that can be imported, and a ledger."""
+"""Toy runs that can be imported, a ledger, and what a page displays."""
 
 import importlib
 import os
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from toy_sweep import RUNS
 
-from harness import ledger
+from harness import ledger, page
 from harness.stamp import watch
 
 
@@ -59,3 +59,15 @@ def load(tmp_path):
         return ledger.load(path.parent)
 
     return write
+
+
+@pytest.fixture
+def shown(monkeypatch) -> list:
+    """What is displayed, as (data or Markdown text, metadata)."""
+    found: list = []
+
+    def display(thing, **settings):
+        found.append((getattr(thing, "data", thing), settings.get("metadata")))
+
+    monkeypatch.setattr(page, "display", display)
+    return found

@@ -21,18 +21,6 @@ from harness.style import style
 WORDS = {"alt": "Two lines fall.", "caption": "The residual *falls*.", "name": "kkt-residual"}
 
 
-@pytest.fixture
-def shown(monkeypatch) -> list:
-    """What is displayed, as (data or Markdown text, metadata)."""
-    found: list = []
-
-    def display(thing, **settings):
-        found.append((getattr(thing, "data", thing), settings.get("metadata")))
-
-    monkeypatch.setattr(page, "display", display)
-    return found
-
-
 def diagram(*, picture: bool = False) -> Figure:
     with style():
         fig = Figure(figsize=(3, 2))

@@ -251,18 +251,6 @@ def test_a_slider_that_goes_nowhere_is_refused(labels, control, start, message):
 # --- on a page ----------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def shown(monkeypatch) -> list:
-    """What is displayed, as (data or Markdown text, metadata)."""
-    found: list = []
-
-    def display(thing, **settings):
-        found.append((getattr(thing, "data", thing), settings.get("metadata")))
-
-    monkeypatch.setattr(page, "display", display)
-    return found
-
-
 def test_plays_carry_their_caption_and_name_and_are_the_same_every_time(shown):
     for _ in range(2):
         page.quiz([a_round()], caption="A *quiz*.", name="fig-quiz")
