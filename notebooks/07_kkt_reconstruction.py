@@ -40,6 +40,7 @@ device = "cpu"  # or "cuda"
 # %% tags=["setup"]
 import torch
 
+from chapters import two_classes
 from chapters.kkt_reconstruction import evidence, figures, plays, reading, runs
 from chapters.shared import open_study
 from harness import page
@@ -126,8 +127,8 @@ page.show(
 # holds the weights can write down. Here they are on twenty digits, odd against even.
 
 # %%
-training, others = runs.task("digits", n=20, seed=0)
-x, signs, mean = runs.centred(training)
+training, others = two_classes.task("digits", n=20, seed=0)
+x, signs, mean = two_classes.centred(training)
 network = models.MLP(64, (300, 300), generator=torch.Generator().manual_seed(0))
 
 # %% [markdown]

@@ -9,6 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from chapters import two_classes
 from chapters.kkt_reconstruction import runs as chapter
 from harness.store import split_values
 from lib import data, margin, models, reconstruction
@@ -30,7 +31,7 @@ def scratch(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def four() -> tuple[data.DataSet, data.DataSet]:
-    return chapter.task("digits", N, seed=0)
+    return two_classes.task("digits", N, seed=0)
 
 
 def rows(images: Tensor) -> set[bytes]:
@@ -134,15 +135,15 @@ def test_task_is_balanced_and_disjoint(four):
 
 def test_labels_and_the_number_of_held_out_images_are_parameters():
     groups = {"small": ["0", "1", "2"], "large": ["3", "4", "5", "6", "7", "8", "9"]}
-    training, held_out = chapter.task("digits", N, seed=0, labels=groups, held_out=200)
+    training, held_out = two_classes.task("digits", N, seed=0, labels=groups, held_out=200)
     assert training.classes == ("small", "large") and len(held_out) == 200
-    assert chapter.task("digits", N, seed=0, labels="odd-even")[0].classes == ("even", "odd")
+    assert two_classes.task("digits", N, seed=0, labels="odd-even")[0].classes == ("even", "odd")
     with pytest.raises(ValueError, match="stripes"):
-        chapter.task("digits", N, seed=0, labels="stripes")
+        two_classes.task("digits", N, seed=0, labels="stripes")
 
 
 @pytest.fixture
-def two_classes(tmp_path) -> str:
+def own_folder(tmp_path) -> str:
     """A folder of 40 images of each of two classes, 8 x 8 pixels, with a test split."""
     random = np.random.RandomState(0)
     for split, name, count in (
@@ -157,26 +158,26 @@ def two_classes(tmp_path) -> str:
     return str(tmp_path / "sides")
 
 
-def test_a_folder_of_two_classes_needs_no_labels(scratch, two_classes):
+def test_a_folder_of_two_classes_needs_no_labels(scratch, own_folder):
     settings = {"seed": 0, "protocol": "loss-scaled", "epochs": 40, "held_out": 60}
-    values = chapter.attack(two_classes, 8, method="unmixed", **settings)
+    values = chapter.attack(own_folder, 8, method="unmixed", **settings)
     assert len(values["best_ncc_held_out"]) == 60 and values["shown_images"].shape[1:] == (3, 8, 8)
-    assert chapter.conditions(two_classes, 8, **settings)["final_residual"] <= 1
+    assert chapter.conditions(own_folder, 8, **settings)["final_residual"] <= 1
 
 
-def test_a_folder_with_too_few_images_says_so(two_classes):
+def test_a_folder_with_too_few_images_says_so(own_folder):
     with pytest.raises(ValueError, match="1000 needs 500 images of every class, but .*left"):
-        chapter.task(two_classes, 8, seed=0)
+        two_classes.task(own_folder, 8, seed=0)
 
 
 def test_task_depends_on_the_seed_only(four):
-    assert torch.equal(chapter.task("digits", N, seed=0)[0].images, four[0].images)
-    assert rows(chapter.task("digits", N, seed=1)[0].images) != rows(four[0].images)
+    assert torch.equal(two_classes.task("digits", N, seed=0)[0].images, four[0].images)
+    assert rows(two_classes.task("digits", N, seed=1)[0].images) != rows(four[0].images)
 
 
 def test_centred_subtracts_the_mean_and_turns_labels_into_signs(four):
     training, _ = four
-    x, signs, mean = chapter.centred(training)
+    x, signs, mean = two_classes.centred(training)
     assert torch.allclose(x + mean, training.images) and mean.shape == (1, 8, 8)
     assert x.mean(0).abs().max() < 1e-6
     assert torch.equal(signs, torch.where(training.labels == 1, 1.0, -1.0))
@@ -204,7 +205,7 @@ def test_a_trained_network_is_read_and_not_trained_again(four, tmp_path, monkeyp
 def test_other_settings_are_another_network(four, tmp_path, monkeypatch, other):
     trained(four, tmp_path)
     size = other.get("n", N)
-    sets = four if size == N else chapter.task("digits", size, seed=0)
+    sets = four if size == N else two_classes.task("digits", size, seed=0)
     settings = {key: value for key, value in other.items() if key != "n"}
     with monkeypatch.context() as patched:
         patched.setattr(margin, "fit_margin", no_training)
@@ -311,7 +312,7 @@ def test_an_attack_on_four_digits(scratch, few_iterations, method):
 
 def test_the_shown_images_are_those_of_the_training_set(scratch, four):
     values = chapter.attack("digits", N, 0, "loss-scaled", EPOCHS, "unmixed")
-    assert rows(values["shown_images"]) == rows(chapter._bytes(four[0].images))
+    assert rows(values["shown_images"]) == rows(two_classes.as_pixels(four[0].images))
 
 
 def test_the_released_settings_follow_the_number_of_channels(monkeypatch):
@@ -332,7 +333,7 @@ def test_the_released_settings_follow_the_number_of_channels(monkeypatch):
 def test_the_control_attacks_a_network_that_saw_other_images(scratch, monkeypatch):
     """The victim's images, the scored ones, and what the attack was given."""
     trained_on, scored, attacked = [], [], []
-    train_network, scores = chapter.train_network, chapter.scores
+    train_network, scores = chapter.train_network, two_classes.scores
 
     def watch_training(victim, **settings):
         trained_on.append(victim.images)
@@ -368,13 +369,13 @@ def test_an_unknown_method_is_an_error_that_names_it(scratch):
 @pytest.fixture(scope="module")
 def scored():
     """scores(candidates) on twenty digits, with an untrained network."""
-    training, held_out = chapter.task("digits", 20, seed=0)
+    training, held_out = two_classes.task("digits", 20, seed=0)
     network = models.MLP(64, (10,), generator=seeded(0))
 
     def score(candidates: Tensor, trust: Tensor | None = None, **found) -> dict:
         trust = torch.zeros(len(candidates)) if trust is None else trust
-        return chapter.scores(
-            network, training, held_out, chapter.Found(candidates, trust, **found)
+        return two_classes.scores(
+            network, training, held_out, two_classes.Found(candidates, trust, **found)
         )
 
     return training, held_out, score
@@ -382,13 +383,13 @@ def scored():
 
 def test_the_training_images_themselves_score_perfectly(scored):
     training, _, score = scored
-    values = score(chapter.centred(training)[0])
+    values = score(two_classes.centred(training)[0])
     assert values["auroc"] > 0.999
     assert values["hits"] == 20 and values["tpr_at_1_percent"] == 1.0
     assert values["median_ncc"] == pytest.approx(1, abs=1e-6)
     assert values["excess"] > 10
     assert values["ssim_above_0.4"] == 20
-    assert len(values["shown_images"]) == chapter.SHOWN_PAIRS == 12
+    assert len(values["shown_images"]) == two_classes.SHOWN_PAIRS == 12
     nearly = values["shown_images"].float() - values["shown_reconstructions"].float()
     assert nearly.abs().mean() < 5
 
@@ -396,14 +397,14 @@ def test_the_training_images_themselves_score_perfectly(scored):
 @pytest.mark.parametrize("factor", [1e-3, 1e3])
 def test_the_scale_of_a_candidate_does_not_matter(scored, factor):
     training, _, score = scored
-    assert score(factor * chapter.centred(training)[0])["hits"] == 20
+    assert score(factor * two_classes.centred(training)[0])["hits"] == 20
 
 
 @pytest.mark.parametrize("factor", [-0.2, 5.0])
 def test_an_open_scale_is_fitted_for_pictures_and_ssim(scored, factor):
     """Unscaled candidates plus the mean break the paper's count; held-out images get the same fit."""
     training, _, score = scored
-    x, _, _ = chapter.centred(training)
+    x, _, _ = two_classes.centred(training)
     values = score(torch.cat([factor * x, -factor * x]), scale_is_open=True)
     assert values["fitted_ssim_above_0.4"] == 20 and values["fitted_ssim"].min() > 0.99
     assert values["fitted_ssim_above_0.4_held_out"] < 1000
@@ -414,7 +415,7 @@ def test_an_open_scale_is_fitted_for_pictures_and_ssim(scored, factor):
 def test_trust_is_scored_only_after_the_attack(scored):
     """The first half that an attack trusts is right, or wrong; both signs of an image count once."""
     training, held_out, score = scored
-    x, _, mean = chapter.centred(training)
+    x, _, mean = two_classes.centred(training)
     pool = torch.cat([x, -x, held_out.images[:60] - mean])
     right, wrong = torch.linspace(1, 0, len(pool)), torch.linspace(0, 1, len(pool))
     assert score(pool, right)["trusted_precision"] == 1.0
@@ -425,11 +426,11 @@ def test_trust_is_scored_only_after_the_attack(scored):
 
 def test_random_mixtures_of_the_images_pass_for_found_but_are_not_close(four):
     """The reason for the nulls: nobody reconstructed anything, and AUROC is far above one half."""
-    training, held_out = chapter.task("digits", 20, seed=0)
-    x, signs, _ = chapter.centred(training)
+    training, held_out = two_classes.task("digits", 20, seed=0)
+    x, signs, _ = two_classes.centred(training)
     network = models.MLP(64, (100, 100), generator=seeded(0))
     margin.fit_margin(network, x, signs, epochs=300)
-    values = chapter.nulls(network, training, held_out, 80, seed=0)
+    values = two_classes.nulls(network, training, held_out, 80, seed=0)
     assert values["span_auroc"] > 0.6
     assert values["span_close"] < 3
 
@@ -455,7 +456,7 @@ def test_noise_scores_like_chance(scored):
 def test_held_out_images_score_below_chance_and_hit_nothing(scored):
     """Candidates that copy held-out images favour those: the measure has two sides."""
     training, held_out, score = scored
-    mean = chapter.centred(training)[2]
+    mean = two_classes.centred(training)[2]
     values = score(held_out.images[:500] - mean)
     assert values["auroc"] < 0.5 and values["hits"] == 0 and values["excess"] < 0
 
