@@ -1,0 +1,81 @@
+"""Runs of chapter 8: the theory of paper 003 in small networks, and its bilevel attack."""
+
+import time
+
+from chapters.starting import TOLERANCE, judged, pools, start, uniform_weights, victim
+from lib.bilevel import bilevel_attack
+
+INVERSE = {"affine": "exact", "hidden": "conjugate gradients"}
+
+
+def bilevel(
+    dataset: str,
+    seed: int,
+    n: int,
+    network: str,
+    truth_share: float,
+    image_share: float,
+    steps: int,
+    pictures: bool = False,
+    tolerance: float | None = None,
+    inverse: str | None = None,
+    labels: str | dict[str, list[str]] | None = None,
+    held_out: int = 1000,
+    device: str = "cpu",
+) -> dict:
+    """The bilevel attack from a mixture of truth, partition and noise (paper 003, eq 10).
+
+    Args:
+        network: "affine" or "hidden"; both are trained with weight decay, by the attacked and by
+            the attacker, who knows labels, decay and shape, but not where training began.
+        truth_share, image_share: λ₁ and λ₂ of eq 10: noise (0, 0), truth (1, 1), partition (0, 1).
+        steps: of the images.
+        tolerance: of the attacker's lower level; None: as the attacked network was trained.
+        inverse: of the Hessian, a key of `lib.bilevel.INVERSES`; None: `INVERSE`.
+        labels, held_out: as for `chapters.two_classes.task`.
+    """
+    if network not in INVERSE:
+        raise ValueError(f"network is {network!r}, known: {', '.join(INVERSE)}")
+    images = pools(dataset, n, seed, labels, held_out, device)
+    trained = victim(network, images, seed)
+    begin = start(images, truth_share, image_share)
+    tolerance = tolerance or TOLERANCE[network]
+    started = time.perf_counter()
+    found = bilevel_attack(
+        trained.weights,
+        images.signs.double(),
+        begin.flatten(1).double(),
+        steps=steps,
+        decay=trained.decay,
+        tolerance=tolerance,
+        first=uniform_weights(network, begin[0].numel(), seed + 1000).to(begin.device),
+        inverse=inverse or INVERSE[network],
+    )
+    seconds = time.perf_counter() - started
+    squared = trained.weights.squared_norm().item()
+    return {
+        "distance": found.distances[-1],
+        "distance_at_start": found.distances[0],
+        "relative_distance": found.distances[-1] / squared,
+        "relative_distance_at_start": found.distances[0] / squared,
+        "squared_norm": squared,
+        "smallest_margin": trained.smallest_margin,
+        "decay": trained.decay,
+        "tolerance": tolerance,
+        **judged(
+            found.images.reshape(begin.shape),
+            begin,
+            images,
+            attacked=trained,
+            pictures=pictures,
+            seed=seed,
+        ),
+        "lower_gradient_norm": max(found.gradient_norms),
+        "lower_steps": sum(found.lower_steps),
+        "converged": sum(norm <= tolerance for norm in found.gradient_norms)
+        / len(found.gradient_norms),
+        "lower_seconds": found.lower_seconds,
+        "seconds": seconds,
+        "along_step": list(range(steps + 1)),
+        "along_distance": found.distances,
+    }

@@ -1,0 +1,246 @@
+r"""Training images as the ones whose training gives these weights (paper 003, eqs 2 and 7).
+
+    min over x of ‖θ* − θ(x, y)‖²,   θ(x, y) the optimum of `lib.lower_level`
+
+By implicit differentiation, ∇E(x; θ(x)) = 0 gives for v = 2 (θ(x) − θ*) the gradient
+
+    −∇ₓ ⟨∇_θ E(x, y; θ), p⟩,   p = [∇²_θ E]⁻¹ v.
+
+Equation 7 of the paper lacks the minus sign: with it left out each step goes uphill. θ* lies
+outside of the span of the current images; there the Hessian is decay · I, so that its inverse is
+1/decay, and the part of p is known without any solve.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lib.lower_level import LowerLevel, Weights, lower_level, slope, activation, solve
+from lib.losses import NonFiniteLoss
+
+Inverse = Callable[[LowerLevel, Tensor], Tensor]
+
+LARGEST_EXACT = 2000  # unknowns, for which a Hessian takes 32 MB
+CG_TOLERANCE, MOST_CG_STEPS = 1e-10, 500
+
+
+# --- three inverses of the Hessian: (problem at its optimum, v [p]) -> [∇²E]⁻¹ v [p] ---------------
+
+
+def exact(problem: LowerLevel, vector: Tensor) -> Tensor:
+    """From the whole Hessian, n + 1 unknowns for an affine classifier.
+
+    Raises ValueError where that matrix would be too large.
+    """
+    if len(vector) > LARGEST_EXACT:
+        raise ValueError(
+            f"the Hessian of {len(vector)} unknowns is too large for the exact inverse, which "
+            f"takes up to {LARGEST_EXACT}: take conjugate gradients"
+        )
+    hessian = torch.autograd.functional.hessian(problem.energy, problem.z, vectorize=True)
+    return torch.linalg.solve(hessian, vector)
+
+
+def conjugate_gradients(problem: LowerLevel, vector: Tensor) -> Tensor:
+    """From products with the Hessian (Hestenes & Stiefel 1952), to a relative residual of 1e-10.
+
+    Stops early at a direction without positive curvature, as Steihaug 1983: the Hessian of a
+    network at a flat optimum is singular but for rounding.
+    """
+    solution, residual = torch.zeros_like(vector), vector.clone()
+    direction, squared = residual.clone(), residual @ residual
+    target = CG_TOLERANCE**2 * squared
+    for _ in range(MOST_CG_STEPS):
+        if squared <= target:
+            break
+        product = problem.hessian_product(direction)
+        curvature = direction @ product
+        if curvature <= 0:
+            break
+        length = squared / curvature
+        solution = solution + length * direction
+        residual = residual - length * product
+        before, squared = squared, residual @ residual
+        direction = residual + squared / before * direction
+    return solution
+
+
+def quasi_newton(problem: LowerLevel, vector: Tensor) -> Tensor:
+    """From the pairs that L-BFGS left behind (paper 003, eq 7; Nocedal 1980, two loops).
+
+    It starts from 1/decay, the inverse in every direction that no image touches.
+    """
+    result, kept = vector.clone(), []
+    for step, change in reversed(problem.memory):
+        share = (step @ result) / (step @ change)
+        result = result - share * change
+        kept.append((share, step, change))
+    result = result / problem.decay
+    for share, step, change in reversed(kept):
+        result = result + (share - (change @ result) / (step @ change)) * step
+    return result
+
+
+INVERSES: dict[str, Inverse] = {
+    "exact": exact,
+    "conjugate gradients": conjugate_gradients,
+    "quasi-Newton": quasi_newton,
+}
+
+
+# --- the gradient ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Difference:
+    """θ(x) − θ* in the span of the images, and what θ* has outside of it as left · outside."""
+
+    inside: Tensor  # [p]
+    left: Tensor  # of θ* [k, r]
+    outside: Tensor  # [r, d]
+
+    def squared(self) -> Tensor:
+        """‖θ* − θ(x)‖² -> scalar."""
+        gram = self.outside @ self.outside.T
+        return self.inside.square().sum() + ((self.left.T @ self.left) * gram).sum()
+
+
+def difference(problem: LowerLevel, given: Weights) -> Difference:
+    """θ(x) − θ*, without ever forming W₁."""
+    overlap = given.right @ problem.basis.T
+    inside = problem.z - problem.coordinates(given)
+    return Difference(inside, given.left, given.right - overlap @ problem.basis)
+
+
+def directional_derivative(
+    problem: LowerLevel, x: Tensor, inside: Tensor, left: Tensor, outside: Tensor
+) -> Tensor:
+    """⟨∇_θ E(x, y; θ), p⟩ up to a constant in x, differentiable in x [n, d] -> scalar.
+
+    p has the coordinates `inside` [p] and W₁ gets left · outside besides. The network is swept
+    once, each value h with its change ḣ under θ + εp.
+    """
+    parts, changes = problem.parts(problem.z), problem.parts(inside)
+    inputs = x @ problem.basis.T
+    value = F.linear(inputs, *parts[:2])
+    change = F.linear(inputs, *changes[:2]) + (x @ outside.T) @ left.T
+    for weight, bias, turn, shift in zip(parts[2::2], parts[3::2], changes[2::2], changes[3::2]):
+        change = slope(value, problem.sharpness) * change
+        value = activation(value, problem.sharpness)
+        change = F.linear(change, weight) + F.linear(value, turn, shift)
+        value = F.linear(value, weight, bias)
+    margins, turned = (problem.signs * one[:, 0] for one in (value, change))
+    return -(torch.sigmoid(-margins) * turned).mean()
+
+
+def hypergradient(
+    problem: LowerLevel, x: Tensor, given: Weights, inverse: Inverse
+) -> tuple[Tensor, Tensor]:
+    """‖θ* − θ(x)‖² -> scalar, and its gradient with respect to the images [n, d].
+
+    problem: solved for x [n, d]; given: θ*.
+    """
+    apart = difference(problem, given)
+    inside = inverse(problem, 2 * apart.inside)
+    x = x.detach().requires_grad_()
+    value = directional_derivative(
+        problem, x, inside, apart.left * (-2 / problem.decay), apart.outside
+    )
+    return apart.squared(), -torch.autograd.grad(value, x)[0]
+
+
+# --- the attack ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Bilevel:
+    """Images at the end, and one value for each step, the start included."""
+
+    images: Tensor  # [n, d]
+    weights: Weights  # θ(x) at the end
+    distances: list[float]  # ‖θ* − θ(x)‖² of the best so far
+    gradient_norms: list[float]  # of the lower level
+    lower_steps: list[int]
+    lower_seconds: float
+
+
+def bilevel_attack(
+    given: Weights,
+    signs: Tensor,
+    start: Tensor,
+    *,
+    steps: int,
+    decay: float,
+    tolerance: float,
+    first: Weights,
+    inverse: str = "exact",
+    sharpness: float | None = None,
+    most_lower_steps: int = 5000,
+) -> Bilevel:
+    """Descend on ‖θ* − θ(x, y)‖² from `start`, labels known (paper 003, eq 7).
+
+    A step is x − η g with Polyak's length η = c ‖θ* − θ‖² / ‖g‖² (Polyak 1969: the smallest value
+    is known, 0). It is kept if the distance falls, and c doubles; else c becomes a quarter of
+    itself and x stays. Each lower level starts at the optimum of the best images so far.
+
+    Args:
+        given: θ*; signs: labels ±1 [n]; start: images [n, d].
+        steps: of x, kept or not.
+        decay, tolerance, sharpness, most_lower_steps: of the lower level.
+        first: where the first lower level starts.
+        inverse: a key of `INVERSES`.
+
+    Raises:
+        ValueError, LowerLevelStopped: as `lower_level` and `solve` do; ValueError for an unknown
+            inverse or a number of steps below 0.
+        NonFiniteLoss: for a step that is not finite; the message names it.
+    """
+    if inverse not in INVERSES:
+        raise ValueError(f"inverse is {inverse!r}, known: {', '.join(map(repr, INVERSES))}")
+    if steps < 0:
+        raise ValueError(f"steps is {steps}, at least 0 are needed")
+
+    def solved(x: Tensor, from_weights: Weights) -> tuple[LowerLevel, float]:
+        nonlocal lower_seconds
+        began = time.perf_counter()
+        problem = lower_level(x, signs, given, decay=decay, sharpness=sharpness)
+        solve(problem, from_weights, tolerance=tolerance, most_steps=most_lower_steps)
+        lower_seconds += time.perf_counter() - began
+        return problem, difference(problem, given).squared().item()
+
+    x, scale, lower_seconds = start.detach(), 1.0, 0.0
+    problem, value = solved(x, first)
+    tried = [problem]
+    distances, gradient = [value], None
+    for step in range(1, steps + 1):
+        if gradient is None:
+            _, gradient = hypergradient(problem, x, given, INVERSES[inverse])
+            squared = gradient.square().sum().item()
+        if not math.isfinite(squared):
+            raise NonFiniteLoss(f"the gradient in the images is not finite at step {step}")
+        if squared == 0:
+            distances.append(value)
+            continue
+        moved = x - scale * value / squared * gradient
+        candidate, distance = solved(moved, problem.weights())
+        tried.append(candidate)
+        if distance < value:
+            x, problem, value, gradient, scale = moved, candidate, distance, None, 2 * scale
+        else:
+            scale /= 4
+        distances.append(value)
+    return Bilevel(
+        x,
+        problem.weights(),
+        distances,
+        [one.gradient_norm for one in tried],
+        [one.steps for one in tried],
+        lower_seconds,
+    )
