@@ -129,22 +129,20 @@ def nulls(change: Tensor, seen: Seen, count: int, rank: int, seed: int) -> dict[
     span: as many random mixtures of the row space that the attack used, of the whole where it found
     none; mean of `DRAWS` draws.  rows: the layer's rows, both signs.
     """
-    pools = [
-        rowspace.random_mixtures(
-            change, seen.shape, count, seed=DRAWS * seed + draw, rank=rank or min(change.shape)
-        )
-        for draw in range(DRAWS)
-    ]
-    pools.append(torch.cat([change, -change]).reshape(-1, *seen.shape))
+    mixtures = rowspace.random_mixtures(
+        change, seen.shape, DRAWS * count, seed=seed, rank=rank or min(change.shape)
+    )
+    rows = torch.cat([change, -change]).reshape(-1, *seen.shape)
+    pools = [*mixtures.split(count), rows]
     on_train, on_held_out = (
         both.split([len(pool) for pool in pools], dim=1)
         for both in seen.similarities(torch.cat(pools))
     )
-    *drawn, rows = map(calibrated, on_train, on_held_out)
-    span = {name: sum(one[name] for one in drawn) / DRAWS for name in rows}
+    *drawn, of_rows = map(calibrated, on_train, on_held_out)
+    span = {name: sum(one[name] for one in drawn) / DRAWS for name in of_rows}
     return {
         f"{null}_{name}": values[name]
-        for null, values in (("span", span), ("rows", rows))
+        for null, values in (("span", span), ("rows", of_rows))
         for name in ("hits", "close", "auroc", "median_ncc")
     }
 
