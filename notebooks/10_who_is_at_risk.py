@@ -81,7 +81,7 @@ page.show(
 )
 
 # %% tags=["remove-input"]
-page.say(sentences.limits(read, sized))
+page.say(sentences.limits(read))
 
 # %% [markdown]
 # ## What any training leaves behind

@@ -114,7 +114,7 @@ def trusted_finding(sized: Runs) -> str:
     return "The attack knows what it has found" if lows and min(lows) > 0.9 else ""
 
 
-def limits(read: Runs, sized: Runs) -> str:
+def limits(read: Runs) -> str:
     """How much was run."""
     counts = sorted({len(read.where(dataset=d).of("seed")) for d in read.of("dataset")} or {0})
     held = sorted({int(run["strangers"]) for run in read})
