@@ -103,12 +103,12 @@ of = recipes.victim("digits", 20, 0, recipe, width=200, held_out=100)
 weight, (start, _) = recipes.layers(of.network)[0].weight.detach(), of.start[0]
 for name, matrix in {"weights": weight, "change": weight - start}.items():
     values = torch.linalg.svdvals(matrix)
-    print(
-        f"{name}: singular value 1, 20, 21 and 40:", *(f"{values[i]:.5f}" for i in (0, 19, 20, 39))
-    )
+    shown = ", ".join(f"{number}: {values[number - 1]:.5f}" for number in (1, 19, 20, 40))
+    print(f"{name}, singular values {shown}")
 
 # %% [markdown]
-# The weights show nothing of the number of images; their change ends after them. Who knows the start
+# The weights show nothing of the number of images; their change ends after nineteen, since twenty
+# images less their mean span no more. Who knows the start
 # subtracts it. That is not far-fetched: whoever fine-tunes a public network publishes weights whose
 # start anybody can download. *Fine-tuned* here means: trained on all other classes of the same data
 # set, then, with a new last layer, on images of two classes that it never saw.
@@ -162,8 +162,8 @@ page.say(sentences.by_size(sized))
 page.show(
     figures.pairs(reading.last(sized)),
     alt="Rows of small images read off the weights, above the training images they belong to.",
-    caption=f"{max(sizes)} training images, start unknown, one network: the twelve that come back with "
-    "the highest correlation (numbers). Chosen and scaled with the training images in view; the mean "
+    caption=f"{max(sizes)} training images, start unknown, one network: twelve pairs by their "
+    "correlation (numbers). Chosen and scaled with the training images in view; the mean "
     "training image is added.",
     name="fig-pairs-large",
 )
@@ -178,11 +178,11 @@ page.show(
 # %%
 page.show(
     figures.trusted(sized, finding=sentences.trusted_finding(sized)),
-    alt="Curves over the number of most trusted candidates on a logarithmic axis, a panel a data set, "
-    "a curve a number of training images: the share that is close to a training image.",
-    caption="Of the candidates that the attack trusts most, by how many are taken: share with a "
-    "correlation above 0.7 to a training image, a line a number of training images (at its end); "
-    "dashed, to a held-out one at the largest number. Start unknown, means over seeds.",
+    alt="Curves over the number of candidates, taken in the order of trust, on a logarithmic axis, a "
+    "panel a data set, a curve a number of training images: the share that is close to one.",
+    caption="Candidates in the order of the attack's own trust, by how many are taken: share close to "
+    "a training image (correlation above 0.7), a line a number of training images (at its end); "
+    f"dashed, to a held-out one at {max(sizes)}. Start unknown, means over seeds.",
     name="fig-trusted",
 )
 
@@ -214,7 +214,7 @@ page.show(
     alt="Scatter of test accuracy and share of training images found, a panel a data set, a mark a "
     "defence with its name at the right; hollow diamonds for the null.",
     caption=f"Defences of a network trained on {n} images: test accuracy against share of training "
-    "images found, means over seeds; bold: none. A good defence stands on the right and low.",
+    "images found, means over seeds; bold: undefended. A good defence stands on the right and low.",
     name="fig-defences",
 )
 
@@ -322,8 +322,7 @@ page.show(
 page.show(
     figures.pairs(sized.where(dataset=datasets[:1])),
     alt="Rows of small images read off the weights, above the training images they belong to.",
-    caption="The twelve pairs with the highest correlation at the largest number of images, first "
-    "data set. Numbers: correlation.",
+    caption=f"Twelve pairs by their correlation (numbers) at {max(sizes)} images, first data set.",
     name="fig-pairs-first",
 )
 

@@ -91,7 +91,7 @@ def answer(read: Runs, sized: Runs) -> str:
         n = max(large.of("n"))
         large = large.where(n=n)
         text += (
-            f". Of {n}: {percent(share(large))}; of the 20 most trusted "
+            f". Of {n}: {percent(share(large))}; of the first 20 that it trusts "
             f"{percent(large.values('trusted_20'))} are real"
         )
     return text + "."
@@ -219,10 +219,7 @@ def defended(guarded: Runs) -> str:
     spent = [run["epsilon"] for run in guarded if "epsilon" in run.scalars]
     closing = ""
     if spent:
-        closing = (
-            f" DP-SGD spends ε = {min(spent):.0f} to {max(spent):.0f} at δ = 1/(10 n); the smaller "
-            "is what a guarantee on a few images costs."
-        )
+        closing = f" DP-SGD spends ε = {min(spent):.0f} to {max(spent):.0f} at δ = 1/(10 n)."
     return (
         "By paired intervals against the plain recipe:\n\n" + "\n".join(told) + "\n\n" + closing
         if told
