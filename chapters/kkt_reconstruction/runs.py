@@ -10,6 +10,7 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
+from chapters.kkt_checks import RELEASED
 from chapters.two_classes import (
     CLOSE,
     Attack,
@@ -29,12 +30,6 @@ RELEASED_ITERATIONS = 2000  # the paper has 100,000 (B.2), its code 50,000
 STARTS, MOST_RESTARTED = 4, 50  # of the unmixing, up to so many images
 # Later layers keep most of their initial values, which no training image explains.
 LAYER_WEIGHTS = (1.0, 0.1, 0.1)
-
-# The settings released for paper 004, the first of the two published for each set.
-RELEASED = {
-    "cifar": {"lr": 0.555, "sigma": 8.86e-4, "alpha": 19.1, "lambda_min": 0.498},
-    "mnist": {"lr": 0.0305, "sigma": 0.0350, "alpha": 149.9, "lambda_min": 0.447},
-}
 
 
 def train_network(
@@ -390,3 +385,51 @@ def _angle_ratio(weights: Tensor, x: Tensor, seed: int) -> float:
 
     random = torch.randn(10_000, 2, generator=torch.Generator().manual_seed(seed))
     return (angle(weights).median() / angle(random).quantile(0.05)).item()
+
+
+# Of the paper's attack in the plane, chosen on seeds 0 to 2; its λ are in the released code's units.
+FREED = {"lr": 1e-4, "lr_multipliers": 3e-3, "sigma": 1.0, "alpha": 100.0, "lambda_min": 0.1}
+
+
+def circle_freed(seed: int, epochs: int, iterations: int, n: int = 20, m: int = 100) -> dict:
+    """The paper's own attack in the plane, on the network of `circle`: multipliers are free (§4).
+
+    Momentum on points and multipliers, no prior, then the two filters: λ < 5, and distance 0.03.
+    """
+    if m < n:
+        raise ValueError(f"m = {m} candidates cannot hold n = {n} training points; take m ≥ 2n")
+    x, signs = circle_points(n)
+    network = models.MLP(2, first_std=0.1, generator=torch.Generator().manual_seed(seed))
+    margin.fit_margin(network, x, signs, epochs=epochs, protocol="constant", lr=0.2)
+    started = time.perf_counter()
+    found = reconstruction.kkt_attack(
+        network,
+        m,
+        (2,),
+        iterations=iterations,
+        gradient_scale=1 / m,
+        prior_weight=0,
+        seed=seed,
+        **FREED,
+    )
+    seconds = time.perf_counter() - started
+    strong = (found.multipliers >= 5).nonzero().flatten()
+    final = strong[distinct(found.candidates[strong], 0.03, seed=seed)]
+    nearest = torch.cdist(x, found.candidates)
+    nearest[signs[:, None] != found.signs] = torch.inf
+    return {
+        "attack_seconds": seconds,
+        "recovered": int((nearest.amin(1) < TOLERANCE).sum()),
+        "worst_distance": nearest.amin(1).amax().item(),
+        "filtered_precision": _share_near(found.candidates[final], x),
+        "filtered_recall": _share_near(x, found.candidates[final]),
+        "filtered_points": len(final),
+        "residual": found.residuals[-1],
+        "points": x,
+        "signs": signs,
+        "candidates": found.candidates,
+        "candidate_signs": found.signs,
+        "multipliers": found.multipliers,
+        "strong": strong,
+        "final": final,
+    }
