@@ -236,7 +236,9 @@ def R23_paper(told: Runs, tuning: Runs) -> Mapping[str, Measures]:
 def _told(told: Runs, tuning: Runs, **how) -> Mapping[str, Measures]:
     found = {}
     for dataset in told.of("dataset"):
-        chosen = reading.detector(tuning.where(dataset=dataset), how.get("attacks", reading.TELLERS))
+        chosen = reading.detector(
+            tuning.where(dataset=dataset), how.get("attacks", reading.TELLERS)
+        )
         values = reading.told_by(told.where(dataset=dataset), chosen, how.get("kind", ""))
         if values:
             found[told.title(dataset)] = {"best_blind_auroc": values}

@@ -192,7 +192,9 @@ def ranks_by_width(sized: Runs, measure: str) -> list[float]:
         values = runs.values(measure)
         if len(values) > 2:
             same = len(set(values)) == 1
-            rank = spearmanr(runs.values("parameters_per_pixel"), values).statistic if not same else 0
+            rank = (
+                spearmanr(runs.values("parameters_per_pixel"), values).statistic if not same else 0
+            )
             found.append(float(rank))
     return found
 
