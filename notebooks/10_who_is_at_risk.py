@@ -20,13 +20,20 @@
 # %% tags=["parameters"]
 datasets = ["digits"]  # image sets: names, or folders of images
 n = 10  # training images, where recipes and defences are compared
+ways = [
+    "plain",
+    "default initialisation",
+    "default initialisation, start known",
+    "fine-tuned, start known",
+]
+defences = ["8 bits", "DP-SGD, noise 2"]
 sizes = [10, 20]  # training images, for the question how many fit
 seeds = [10]  # initial weights, draw of images, order of batches, start of the attack
 defence_seeds = [10]
 settings = {"width": 200, "steps": 200, "held_out": 100}  # what differs from the recipes
 varied_n = 20  # training images, where width and rank are varied, on the last data set
-widths = [50, 200]
-ranks = [5, 10]
+widths = [50, 100]
+ranks = [5]
 varied_seeds = [10]
 results = "_build/results/quick"  # folder of finished runs
 compute = True  # False: only read what is there
@@ -53,12 +60,13 @@ study = open_study(
     results, datasets, compute=compute, executor=executor, threads=threads, device=device
 )
 read = study(
-    runs.read_off, [design.case(name) for name in design.RECIPES],
+    runs.read_off, [design.case(name) for name in ways],
     dataset=datasets, n=n, seed=seeds, **settings,
 )  # fmt: skip
 guarded = study(
-    runs.read_off, design.defended(), dataset=datasets, n=n, seed=defence_seeds, **settings
-)
+    runs.read_off, [design.case(name) for name in defences],
+    dataset=datasets, n=n, seed=defence_seeds, **settings,
+)  # fmt: skip
 guarded += read.where(**design.case("plain"), seed=defence_seeds)
 
 # %% tags=["setup"]

@@ -48,12 +48,6 @@ def row(parameters: dict[str, Any]) -> str:
     return parameters["recipe"] + (KNOWN if parameters["start_known"] else "")
 
 
-def defended() -> list[dict[str, Any]]:
-    """The defences, those together that share a training, so that it is made once."""
-    after = ["8 bits", "4 bits", "noise of a tenth", "noise as strong"]
-    return [case(name) for name in [*after, *(n for n in DEFENCES if n not in (*after, PLAIN))]]
-
-
 def sized(sizes: Sequence[int], seeds: Sequence[int]) -> list[dict[str, Any]]:
     """The plain recipe at every size, start unknown and known.
 

@@ -139,6 +139,13 @@ def test_a_marks_place_is_the_mean_over_seeds():
     assert [round(line.get_xdata()[0], 4) for line in marks] == [0.1, round(48.62 / 50, 4)]
 
 
+def test_laptop_and_paper_ask_for_every_row():
+    for profile in ("laptop", "paper"):
+        asked = percent.read_profile(ROOT / "notebooks/10_who_is_at_risk.py", profile)
+        assert {*asked["ways"]} == {*design.RECIPES}
+        assert {*asked["defences"]} == {*design.DEFENCES} - {"plain"}
+
+
 # --- reading -------------------------------------------------------------------------------------
 
 
@@ -305,7 +312,14 @@ def test_the_answer_says_who_only_where_it_is_sure():
 
 NOWHERE = {
     "nothing is computed": {"compute": False},
-    "more than there are": {"n": 1400, "sizes": [1400], "varied_n": 1400},
+    "more than there are": {
+        "n": 1400,
+        "sizes": [1400],
+        "varied_n": 1400,
+        "ways": ["plain"],
+        "defences": [],
+        "widths": [9],
+    },
     "an unknown set": {"datasets": ["nowhere"]},
 }
 
