@@ -45,11 +45,11 @@ OF_THE_PAPER = ("kkt released", "kkt from other images")
 SIGNALS = {
     "agreement": "agreement of restarts",
     "multiplier": "multiplier",
-    "contribution": "share of the weights",
+    "contribution": "share of weights",
     "likelihood": "naturalness",
     "repeats": "repeats",
     "confidence": "confidence",
-    "sensitivity": "sensitivity to a restart",
+    "sensitivity": "sensitivity",
 }
 SUPPORTS, REFUTES = 0.6, 0.7  # AUROC up to which R23 holds, and from which it does not
 

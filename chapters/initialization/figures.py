@@ -21,7 +21,6 @@ from chapters.initialization.design import (
     TABLE_1,
     TELLERS,
 )
-from harness import figures
 from harness.figures import key, needs_runs, picture, seeds, small_multiples
 from harness.results import Result, Runs
 from harness.statistics import over_seeds
@@ -76,11 +75,11 @@ def _told_row(ax: Axes, y: float, told: Runs, chosen: reading.Detector | None) -
     values = reading.told_by(told, chosen)
     if not values:
         words = "too few hits or misses"
-        ax.text(0.25, y, words, fontsize=7.5, va="center", color=MUTED, style="italic")
+        ax.text(1.03, y, words, fontsize=7, va="center", ha="right", color=MUTED, style="italic")
         return
     seeds(ax, y, values, TRUE)
     seeds(ax, y + 0.26, reading.told_by(told, chosen, "invented_"), OTHER, "D")
-    ax.text(0.25, y - 0.31, f"by {SIGNALS[chosen.signal]}", fontsize=7.5, va="center")
+    ax.text(1.03, y - 0.32, f"by {SIGNALS[chosen.signal]}", fontsize=7, va="center", ha="right")
 
 
 def _in_two(name: str) -> str:
@@ -90,6 +89,7 @@ def _in_two(name: str) -> str:
 # --- pictures of starts and what came of them -----------------------------------------------------
 
 SHOWN = 3  # images a start
+WORDS = {"the training images": "the truth"}  # where there is little room
 MARGIN, GAP, LETTERS = 0.82, 0.14, 0.2  # inches: of the names, between starts, for a line of text
 PICTURES = {
     "shown_start": "start",
@@ -105,7 +105,8 @@ def starts(mixed: Runs, started: Runs) -> Figure | None:
     """
     blocks = {
         f"bilevel, {NETWORKS[network]}": {
-            f"from {name}": _shown(reading.at(runs, pure)) for name, pure in STARTS.items()
+            f"from {WORDS.get(name, name)}": _shown(reading.at(runs, pure))
+            for name, pure in STARTS.items()
         }
         for network, runs in (("affine", reading.by(mixed, BILEVEL)), ("hidden", started))
     }
@@ -177,7 +178,9 @@ def weights(mixed: Runs, loosened: Runs) -> Figure | None:
     if not bilevel and not loosened:
         return None
     with style():
-        fig, (along, against) = small_multiples(["along the steps", "by the tolerance"], height=2.5)
+        fig, (along, against) = small_multiples(
+            ["along the steps", "by the tolerance, from noise"], height=2.5
+        )
         for start, pure in STARTS.items():
             for run in reading.at(bilevel, pure):
                 line = np.asarray(run["along_distance"], dtype=float)
@@ -185,16 +188,23 @@ def weights(mixed: Runs, loosened: Runs) -> Figure | None:
         for seed in loosened.of("seed"):
             own = loosened.where(seed=seed).frame().sort_values("tolerance")
             against.plot(own["tolerance"], own["distance"], "o-", color=RANDOM, ms=3, lw=1)
-        for value in TABLE_1["affine"].values():
-            for ax in (along, against):
+        for ax in (along, against):
+            for value in TABLE_1["affine"].values():
                 ax.axhline(value, color=INK, lw=0.8, ls=":")
+            ax.annotate(
+                "Table 1", (0.98, max(TABLE_1["affine"].values())), fontsize=8, ha="right",
+                xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points",
+            )  # fmt: skip
         along.set(yscale="log", xlabel="steps of the images")
         against.set(yscale="log", xscale="log", xlabel="tolerance of the lower level")
         for ax in (along, against):
             ax.xaxis.label.set_size(9)
             ax.grid(axis="y", visible=True)
         along.set_ylabel("‖θ* − θ‖²", fontsize=9)
-        key(fig, {f"from {name}": (colour, "s") for name, colour in OF_START.items()})
+        key(
+            fig,
+            {f"from {WORDS.get(name, name)}": (colour, "s") for name, colour in OF_START.items()},
+        )
     return fig
 
 
@@ -223,7 +233,9 @@ def mixtures(mixed: Runs) -> Figure | None:
         for ax, ((row, pool), table) in zip(axes.flat, tables.items()):
             ax.grid(False)
             ax.spines[:].set_visible(False)
-            drawn = ax.imshow(table, origin="lower", cmap="rocket_r", vmin=0, vmax=most)
+            drawn = ax.imshow(
+                table, origin="lower", aspect="auto", cmap="rocket_r", vmin=0, vmax=most
+            )
             ax.set_xticks([0, 2, 4], ["0", ".5", "1"])
             ax.set_yticks([0, 2, 4], ["0", ".5", "1"])
             ax.tick_params(length=0, labelsize=8)
@@ -356,19 +368,6 @@ def widths(sized: Runs) -> Figure:
 
 
 # --- who could tell, in full ------------------------------------------------------------------------
-
-
-def signals(told: Runs, dataset: str, kind: str = "natural misses") -> Figure | None:
-    """AUROC of every signal of every attack on a data set, as a heat map."""
-    table = reading.signals(told)
-    if table.empty or table.query("`data set` == @told.title(@dataset) and against == @kind").empty:
-        return None
-    own = table[(table["data set"] == told.title(dataset)) & (table["against"] == kind)]
-    long = own.melt(["data set", "attack", "against"], var_name="signal", value_name="auroc")
-    long["signal"] = long["signal"].str.replace(" ", "\n", n=1)
-    return figures.heat(
-        long.dropna(), "signal", "attack", "auroc", "data set", label_x="", bounds=(0.3, 1.0)
-    )
 
 
 def signal_values(told: Runs, tuning: Runs, attack: str) -> Figure | None:
