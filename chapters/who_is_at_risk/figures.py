@@ -140,9 +140,13 @@ def defences(guarded: Runs, finding: str = "") -> Figure:
                 ax.plot(line["accuracy"], line["found"], "o", color=INK if none else FOUND, ms=6)
                 ax.annotate(
                     f"{line['defence']}", (line["accuracy"], line["found"]), fontsize=7.5,
-                    xytext=(1.03, height), textcoords="axes fraction", va="center",
+                    xytext=(1.06, height), textcoords="axes fraction", va="center",
                     fontweight="bold" if none else "normal", annotation_clip=False,
-                    arrowprops={"arrowstyle": "-", "color": MUTED, "lw": 0.5, "alpha": 0.7},
+                    ha="left",
+                    arrowprops={
+                        "arrowstyle": "-", "color": MUTED, "lw": 0.6, "relpos": (0, 0.5),
+                        "shrinkA": 0, "shrinkB": 2,
+                    },
                 )  # fmt: skip
             ax.set_title(guarded.title(dataset), fontsize=10, loc="left")
             ax.set(ylim=(-0.06, 1.06), yticks=[0, 0.5, 1], ylabel="share found")
