@@ -75,6 +75,25 @@ def starts(seeds: Sequence[int]) -> list[dict[str, Any]]:
     return [_start(seed, *pure, seeds) for seed in seeds for pure in STARTS.values()]
 
 
+def from_noise(seeds: Sequence[int], sigma: float) -> list[dict[str, Any]]:
+    """Normal noise, standard and of deviation sigma, by seed."""
+    return [
+        {**_start(seed, *NOISE, seeds), "sigma": deviation}
+        for seed in seeds
+        for deviation in (STANDARD, sigma)
+    ]
+
+
+def tellings(attacks: Sequence[str], seeds: Sequence[int]) -> list[dict[str, Any]]:
+    """Every attack by seed; those of the first seed that the quiz may take keep their pictures."""
+    return [
+        {"attack": attack, "seed": seed}
+        | ({"pictures": True} if seed == seeds[0] and attack in (UNMIXED, RELEASED) else {})
+        for attack in attacks
+        for seed in seeds
+    ]
+
+
 def _start(seed: int, truth: float, image: float, seeds: Sequence[int]) -> dict[str, Any]:
     shown = {"pictures": True} if seed == seeds[0] and (truth, image) in STARTS.values() else {}
     return {"seed": seed, "truth_share": truth, "image_share": image, **shown}

@@ -66,7 +66,7 @@ def caption(told: Runs) -> str:
     return (
         f"The quiz of the paper's Figure 6, with candidates of *{TELLERS[run.parameters['attack']]}* "
         f"({told.title(run.parameters['dataset'])}, {run.parameters['n']} training images, draw "
-        f"{run.parameters['seed']}). Among training images that came back stands an image that "
-        "looks natural and was never trained on. Afterwards: the nearest training image and the "
+        f"{run.parameters['seed']}). Among training images that came back stands a stranger that "
+        "looks natural. Afterwards: the nearest training image and the "
         "nearest held-out image, with correlations."
     )

@@ -21,7 +21,7 @@ from chapters.initialization.design import (
     TRUTH,
     UNMIXED,
 )
-from chapters.initialization.reading import at, best_told, by, holds, interval
+from chapters.initialization.reading import at, best_told, by, holds, interval, of_set
 from harness.results import Runs
 from harness.statistics import Interval, over_seeds
 from harness.words import listed
@@ -87,23 +87,23 @@ def answer(told: Runs, tuning: Runs, mixed: Runs) -> str:
         return "Not run, or with too few hits to tell from misses: the end of the page says why."
     opening = "Not decided. "
     if found.low >= REFUTES:
-        opening = "**Yes**, by an attack that needs no start. " if chosen.attack == UNMIXED else (
-            f"**Yes**, after *{TELLERS[chosen.attack]}*. "
-        )  # fmt: skip
+        opening = "**Yes**, after an attack that needs no start. " * (chosen.attack == UNMIXED)
+        opening = opening or f"**Yes**, after *{TELLERS[chosen.attack]}*. "
     elif found.high <= SUPPORTS:
         opening = "**No**, not by a signal tried here. "
     text = (
-        f"{opening}Ranked by {SIGNALS[chosen.signal]}, *{TELLERS[chosen.attack]}* tells hits from "
-        f"natural-looking misses with an AUROC of **{two(found)}** ({images_of(own)})."
+        f"{opening}Among candidates of the *{TELLERS[chosen.attack]}*, {SIGNALS[chosen.signal]} "
+        "tells training images from natural-looking misses with an AUROC of "
+        f"**{two(found)}** ({images_of(own)})."
     )
     _, paper = best_told(own, _same_set(tuning, own), OF_THE_PAPER)
     if np.isfinite(paper.estimate):
-        text += f" After the paper's KKT search: {two(paper)}."
-    stay = {name: reading.stays(reading.from_others(mixed, name)) for name in (BILEVEL, PAPER)}
-    if all(stay.values()):
+        text += f" The paper's KKT attack: {two(paper)}."
+    stay = [reading.stays(reading.from_others(mixed, name)) for name in (BILEVEL, PAPER)]
+    if all(stay):
         text += (
-            " Started from other images, the paper's attacks leave "
-            f"{listed([percent(values) for values in stay.values()])} of them in place."
+            f" Of outputs started at other images {listed([percent(values) for values in stay])} "
+            "(bilevel, KKT) end beside these."
         )
     return text
 
@@ -114,13 +114,12 @@ def _same_set(tuning: Runs, own: Runs) -> Runs:
 
 def finding(told: Runs, tuning: Runs) -> str:
     """The title of the key figure: what holds on every data set; "" if not sure."""
-    found = [
-        best_told(told.where(dataset=d), tuning.where(dataset=d))[1] for d in told.of("dataset")
-    ]
-    if found and all(one.low >= REFUTES for one in found):
-        return "Hits of one attack at least can be told"
-    if found and all(one.high <= SUPPORTS for one in found):
-        return "Nobody tells hits from misses"
+    found = [best_told(of_set(told, d), of_set(tuning, d)) for d in told.of("dataset")]
+    attacks = {chosen.attack for chosen, _ in found if chosen}
+    if found and len(attacks) == 1 and all(one.low >= REFUTES for _, one in found):
+        return f"Hits can be told: {TELLERS[attacks.pop()]}"
+    if found and all(one.high <= SUPPORTS for _, one in found):
+        return "Hits cannot be told from natural-looking misses"
     return ""
 
 
@@ -131,8 +130,8 @@ def limits(mixed: Runs, told: Runs, tuning: Runs) -> str:
         f"What limits this: starts are compared at {images_of(mixed) if mixed else 'no images'}, "
         f"signals at {images_of(told) if told else 'no images'}; two classes; fully connected "
         f"networks, small. Signals were chosen on draws {chose} and judged on draws {judged}. The "
-        "paper leaves open loss, regulariser, number of images, classes and tolerances; ours are "
-        "named below. Seven minutes to read."
+        "paper leaves open loss, regulariser, number of images, classes and tolerances; ours are in "
+        "the appendix. Seven minutes to read."
     )
 
 
@@ -150,15 +149,15 @@ def theory(proved: Runs) -> str:
         return number(min(map(float, proved.values(measure))))
 
     lines = [
-        "**Equal to the KKT form?** With weight decay and multipliers as the loss fixes them, the two "
-        f"objectives differ by {most('relative_difference_fixed')} (relative, the largest of "
-        f"{len(proved)} networks); with free multipliers by at least "
-        f"{least('relative_difference_free')}.",
-        f"**A bound?** Of random sets of images {most('violations')} exceed it.",
-        f"**Images from equations?** Sets at a distance of {least('distance_to_training')} and "
-        f"beyond from the training images have gradients of {most('gradient_norm')} and below.",
-        "**Collapse?** One confident image a class, repeated, has a gradient of "
-        f"{most('gradient_norm_over_training')} times that of the training images at the most.",
+        "**Equal to the KKT form?** With weight decay and multipliers as the loss fixes them, yes, up "
+        f"to {most('relative_difference_fixed')} (relative); with free multipliers they are "
+        f"{least('relative_difference_free')} apart.",
+        f"**A bound on the distance of weights?** Random sets of images beyond it: "
+        f"{most('violations')}.",
+        f"**Trivial solutions?** Built: images {least('distance_to_training')} away from the "
+        f"training images, with a gradient norm of {most('gradient_norm')}.",
+        "**Collapse?** One confident image a class, repeated, has "
+        f"{most('gradient_norm_over_training')} of the gradient norm of the training images.",
     ]
     return "\n".join(f"- {line}" for line in lines)
 
@@ -233,8 +232,8 @@ def from_others(mixed: Runs, started: Runs) -> str:
         started,
         OTHERS,
         lambda runs: (
-            f"{percent(reading.stays(runs))} of outputs stay nearer to their start than to a "
-            f"training image, moved by {number(over_runs(runs, 'relative_drift'))} of their norm"
+            f"{percent(reading.stays(runs))} of outputs have their start, not a training image, "
+            f"as the nearest; moved by {number(over_runs(runs, 'relative_drift'))} of their norm"
         ),
     )
 
@@ -266,7 +265,7 @@ def kkt_from_noise(noisy: Runs) -> str:
         )
     none = reading.known(tuned, reading.no_hits_among_natural)
     if none:
-        text += f" Of the 40 that look natural first, {percent(none)} are no hits."
+        text += f" Among the first 40 by naturalness {percent(none)} are misses."
     return text
 
 
@@ -277,9 +276,9 @@ def kkt_from_others(mixed: Runs) -> str:
     if not runs:
         return NOT_RUN
     return (
-        f"Started at other images, {percent(reading.stays(runs))} of its outputs stay nearer to "
-        f"their start than to a training image; training images hit: {interval(runs.values('hits'))} "
-        f"of {' or '.join(map(str, runs.of('n')))}."
+        f"Started at other images, {percent(reading.stays(runs))} of its outputs have their start, "
+        f"not a training image, as the nearest; training images hit: "
+        f"{interval(runs.values('hits'))} of {' or '.join(map(str, runs.of('n')))}."
     )
 
 
@@ -416,6 +415,6 @@ def by_width(sized: Runs) -> str:
             where += f" [{10**points.low:.2g}, {10**points.high:.2g}]"
         told.append(
             f"{'KKT' if attack == 'kkt' else attack}: rank correlation of parameters and AUROC "
-            f"{interval(ranks)}, one step would best be put at {where} parameters for each pixel"
+            f"{interval(ranks)}, a single step fits at {where} parameters for each pixel"
         )
     return "; ".join(told) + "." if told else NOT_RUN

@@ -1,5 +1,8 @@
 """Made results of chapter 8: the keys of its runs, with values that can be told by hand."""
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 
 from chapters.initialization import design
@@ -233,3 +236,33 @@ def groups(kind: str, **moved: float) -> dict[str, Runs]:
             "tuning": telling_runs(sets, [seed - 10 for seed in seeds]),
         }.items()
     }  # fmt: skip
+
+
+# --- what a sweep would answer --------------------------------------------------------------------
+
+
+def answered(function: str, asked: dict) -> Result:
+    """A result for the parameters that a page asks a function for."""
+    seed, pictured = asked["seed"], {k: v for k, v in asked.items() if k == "pictures"}
+    if function in ("bilevel", "kkt"):
+        network = asked["network"]
+        moved = 0.02 if function == "bilevel" else {"affine": 0.05, "three-layer": 0.1}[network]
+        own = attack_run(
+            function, network, seed, asked["truth_share"], asked["image_share"], asked["n"], moved,
+            **pictured,
+        )  # fmt: skip
+        if "sigma" in asked:
+            own.scalars["excess"] = (1.0 if asked["sigma"] == design.STANDARD else 6.0) + seed / 1e3
+        if "tolerance" in asked:
+            own.scalars["distance"] = asked["tolerance"] * 1e2
+    elif function == "theory":
+        own = theory_run(seed)
+    elif function == "widths":
+        own = width_run(seed, asked["width"], asked["attack"])
+    elif function == "landscape":
+        own = landscape_run(seed, asked["attack"])
+    else:
+        auroc = AUROCS.get(asked["attack"], 0.6)
+        own = telling_run(asked["dataset"], seed, asked["attack"], auroc, **pictured)
+    words = "-".join(f"{key}={value}" for key, value in asked.items())
+    return replace(own, parameters=asked, path=Path(f"{function}-{words}.json"))

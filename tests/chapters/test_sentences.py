@@ -159,6 +159,31 @@ COMPARED = {
             "mass_on_margin": 0.5,
         },
     ),
+    "08_initialization_sensitivity": Compared(
+        groups=[
+            ("to_truth", "to_partition", "to_noise"),
+            ("auroc", "span_auroc", "rows_auroc"),
+            ("hits", "span_hits", "rows_hits"),
+            ("close", "close_held_out", "span_close", "rows_close"),
+            *(
+                tuple(
+                    f"auroc_{against}{signal}"
+                    for signal in (
+                        "agreement", "multiplier", "contribution", "likelihood", "repeats",
+                        "confidence", "sensitivity",
+                    )
+                )
+                for against in ("", "invented_")
+            ),
+        ],
+        constants={
+            "auroc": 0.5,
+            "excess": 0,
+            "nearer_to_start_by_distance": 0.5,
+            "nearer_to_start_by_correlation": 0.5,
+            "high_frequencies": 0.5,
+        },
+    ),
 }  # fmt: skip
 
 # Words that name a thing and compare nothing, and what they name.
