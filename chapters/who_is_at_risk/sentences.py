@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from chapters.who_is_at_risk.design import DEFENCES, KNOWN, PLAIN, RECIPES
+from chapters.who_is_at_risk.design import DEFENCES, KNOWN, PLAIN, RECIPES, case
 from chapters.who_is_at_risk.reading import (
     beyond,
     cost,
@@ -123,8 +123,8 @@ def limits(read: Runs) -> str:
         f"What limits this: {words} seed{'s' * (counts != [1])}; two classes; images of "
         f"{' and '.join(map(read.title, read.of('dataset'))) or 'no data set'}; networks with two "
         "hidden layers; an attack that knows the shape of an image and expects natural ones. "
-        f"*Found* rests on {' or '.join(f'{k:,}' for k in held) or 'no'} held-out images. Eight "
-        "minutes to read."
+        f"*Found* rests on {' or '.join(f'{k:,}' for k in held) or 'no'} held-out images. A "
+        "fresh clone shows this page on 8 × 8 digits, too small to be unmixed. Eight minutes to read."
     )
 
 
@@ -148,7 +148,7 @@ def known_start(read: Runs) -> str:
     """What the start adds, where the first layer did not begin small."""
     told = []
     for name in (STANDARD, "Adam", TUNED):
-        if not of(read, read.of("dataset")[-1], name + KNOWN):
+        if not all(of(read, read.of("dataset")[-1], row) for row in (name, name + KNOWN)):
             continue
         told.append(
             f"- {RECIPES[name]}: "
@@ -216,10 +216,13 @@ def defended(guarded: Runs) -> str:
             f"- {DEFENCES[name]}: {numbers}; fewer found on {sum(stopped)} of {len(on)} sets, less "
             f"accurate on {sum(costly)} of {len(on)}"
         )
-    spent = [run["epsilon"] for run in guarded if "epsilon" in run.scalars]
-    closing = ""
-    if spent:
-        closing = f" DP-SGD spends ε = {min(spent):.0f} to {max(spent):.0f} at δ = 1/(10 n)."
+    spent = {
+        name: mean([run["epsilon"] for run in guarded.where(**case(name))])
+        for name in DEFENCES
+        if any("epsilon" in run.scalars for run in guarded.where(**case(name)))
+    }
+    closing = ", ".join(f"ε = {value:.0f} ({DEFENCES[name]})" for name, value in spent.items())
+    closing = f"At δ = 1/(10 n): {closing}." if closing else ""
     return (
         "By paired intervals against the plain recipe:\n\n" + "\n".join(told) + "\n\n" + closing
         if told

@@ -282,7 +282,10 @@ def test_a_defence_is_counted_by_what_it_stops_and_costs():
     [line] = [line for line in told.splitlines() if line.startswith("- DP-SGD, noise 2")]
     assert "fewer found on 2 of 2 sets, less accurate on 2 of 2" in line
     [line] = [line for line in told.splitlines() if line.startswith("- 8 bits")]
-    assert "fewer found on 0 of 2 sets, less accurate on 0 of 2" in line and "ε = 30 to 30" in told
+    assert (
+        "fewer found on 0 of 2 sets, less accurate on 0 of 2" in line
+        and "ε = 30 (DP-SGD, noise 2)" in told
+    )
 
 
 def test_defences_that_leave_the_null_are_named_only_if_an_interval_was_there():
