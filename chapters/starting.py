@@ -24,8 +24,7 @@ MOST_ROWS = 500  # of a first layer, in the null that scores them as candidates
 # Chosen on seed 0. The paper names neither its loss nor a regulariser; without one the optimum of
 # a separable set lies at infinity, and the Hessian has no inverse.
 DECAY = {"affine": 1e-2, "hidden": 1e-2}
-TOLERANCE = {"affine": 1e-8, "hidden": 1e-4}
-LARGEST_START = {"affine": 1.0, "hidden": 1.0}  # weights start at U(0, this); 1 in the paper
+TOLERANCE = {"affine": 1e-8, "hidden": 1e-6}  # of the gradient norm
 EPOCHS = 3000  # of the three-layer network, by chapter 7's loss-scaled steps
 
 
@@ -115,84 +114,94 @@ def start(
 
 @dataclass(frozen=True)
 class Victim:
-    """A trained network, as its layers; `weights` is the same θ* as a product, of two networks."""
+    """A trained network. With an L2 term, decay/2 ‖θ − θ⁰‖², the attacker knows θ⁰ and decay."""
 
-    layers: list[tuple[Tensor, Tensor | None]]  # (weight [k', k], bias [k'] or None)
-    weights: lower_level.Weights | None  # float64; None: trained without weight decay
-    decay: float
+    layers: list[tuple[Tensor, Tensor | None]]  # θ*: (weight [k', k], bias [k'] or None)
     smallest_margin: float
+    decay: float = 0.0
+    origin: list[tuple[Tensor, Tensor]] | None = None  # θ⁰: zeros for "affine", that is, decay
+    change: lower_level.Change | None = None  # θ* − θ⁰ as a product, float64
 
 
-def uniform_weights(network: str, inputs: int, seed: int, width: int | None = None):
-    """θ⁰ of "affine" or "hidden", every weight from U(0, `LARGEST_START`), float64.
+def uniform_weights(
+    network: str, inputs: int, seed: int, width: int | None = None
+) -> list[tuple[Tensor, Tensor]]:
+    """Layers of "affine" or "hidden", every weight from U(0, 1) as in the paper, float64.
 
-    width: of the hidden layer, twice the inputs in the paper. Outside of the images' span W₁
-    decays to 0 whatever it was, so only the part inside matters to a lower level.
+    Those of "hidden" are divided by √inputs: at U(0, 1) its outputs lie in the millions, from
+    where no line search finds a way down.  width: of the hidden layer, twice the inputs in the
+    paper.
     """
     widths = {"affine": [], "hidden": [width or 2 * inputs]}[network]
+    largest = 1.0 if network == "affine" else inputs**-0.5
     generator = torch.Generator().manual_seed(seed)
     sizes = [inputs, *widths, 1]
 
     def drawn(*shape: int) -> Tensor:
-        return LARGEST_START[network] * torch.rand(*shape, generator=generator).double()
+        return largest * torch.rand(*shape, generator=generator).double()
 
-    return lower_level.dense_weights(
-        [(drawn(after, before), drawn(after)) for before, after in zip(sizes, sizes[1:])]
-    )
+    return [(drawn(after, before), drawn(after)) for before, after in zip(sizes, sizes[1:])]
+
+
+def origin_of(
+    network: str, inputs: int, seed: int, width: int | None = None
+) -> list[tuple[Tensor, Tensor]]:
+    """θ⁰, the centre of the L2 term: 0 for "affine", where training starts for "hidden".
+
+    With plain weight decay all units of a ReLU layer collapse onto a few directions, at the kinks
+    of the ReLU, and the Hessian has no inverse; around its start the optimum is one point.
+    """
+    layers = uniform_weights(network, inputs, seed, width)
+    if network == "hidden":
+        return layers
+    return [(torch.zeros_like(weight), torch.zeros_like(bias)) for weight, bias in layers]
 
 
 def victim(
-    network: str,
-    pools: Pools,
-    seed: int,
-    *,
-    width: int | None = None,
-    epochs: int = EPOCHS,
-    tolerance: float | None = None,
+    network: str, pools: Pools, seed: int, *, width: int | None = None, epochs: int = EPOCHS
 ) -> Victim:
     """The network trained on the pools' training images; kept in a scratch folder.
 
-    network: one of `NETWORKS`.  width: of the hidden network.  epochs: of the three-layer one.
-    tolerance: of the gradient norm, for the other two.
+    network: one of `NETWORKS`.  width: of the hidden network.  epochs: of the three-layer one,
+    which has no L2 term.
     """
     if network not in NETWORKS:
         raise ValueError(f"network is {network!r}, known: {', '.join(NETWORKS)}")
     if network == "three-layer":
         return _three_layer(pools, seed, epochs)
-    return _by_weight_decay(network, pools, seed, width, tolerance or TOLERANCE[network])
+    return _regularised(network, pools, seed, width)
 
 
-def _by_weight_decay(
-    network: str, pools: Pools, seed: int, width: int | None, tolerance: float
-) -> Victim:
+def _regularised(network: str, pools: Pools, seed: int, width: int | None) -> Victim:
     x, signs = inputs(pools, pools.training.images), pools.signs.double()
-    decay = DECAY[network]
+    decay, tolerance = DECAY[network], TOLERANCE[network] / 10
+    origin = [
+        (weight.to(x), bias.to(x)) for weight, bias in origin_of(network, x.shape[1], seed, width)
+    ]
 
-    def fit() -> lower_level.Weights:
-        begin = uniform_weights(network, x.shape[1], seed, width)
-        problem = lower_level.lower_level(x.cpu(), signs.cpu(), begin, decay=decay)
-        return lower_level.solve(problem, begin, tolerance=tolerance).weights()
+    def fit() -> lower_level.Change:
+        problem = lower_level.lower_level(x, signs, origin, decay=decay)
+        return lower_level.solve(problem, tolerance=tolerance).change()
 
-    weights = kept(
-        [x, signs, network, seed, width, tolerance, decay, LARGEST_START[network], _CODE],
+    change = kept(
+        [x, signs, network, seed, width, tolerance, decay, *_CODE],
         fit,
         save=lambda found: safetensors.torch.save(
             {str(i): p.contiguous() for i, p in enumerate((found.left, found.right, *found.rest))}
         ),
         load=_unpacked,
-    )
-    weights = weights.to(x)
-    layers = weights.layers()
-    return Victim(layers, weights, decay, _smallest_margin(layers, x, signs))
+    ).to(x)
+    layers = change.layers(origin)
+    return Victim(layers, _smallest_margin(layers, x, signs), decay, origin, change)
 
 
-_CODE = [lower_level.solve, lower_level.lower_level, lower_level.dense_weights]
+_CODE = (lower_level.solve, lower_level.lower_level, uniform_weights)
 
 
-def _unpacked(content: bytes) -> lower_level.Weights:
+def _unpacked(content: bytes) -> lower_level.Change:
     parts = safetensors.torch.load(content)
     left, right, *rest = (parts[str(index)] for index in range(len(parts)))
-    return lower_level.Weights(left, right, tuple(rest))
+    return lower_level.Change(left, right, tuple(rest))
 
 
 def _three_layer(pools: Pools, seed: int, epochs: int) -> Victim:
@@ -220,7 +229,7 @@ def _three_layer(pools: Pools, seed: int, epochs: int) -> Victim:
         (layer.weight.detach(), None if layer.bias is None else layer.bias.detach())
         for layer in trained.layers
     ]
-    return Victim(layers, None, 0.0, _smallest_margin(layers, x.flatten(1), pools.signs))
+    return Victim(layers, _smallest_margin(layers, x.flatten(1), pools.signs))
 
 
 def _smallest_margin(layers: list, x: Tensor, signs: Tensor) -> float:
@@ -346,12 +355,13 @@ def _per_output(outputs: Tensor, begin: Tensor, pools: Pools) -> dict[str, Tenso
 def nulls(attacked: Victim, pools: Pools, count: int, seed: int) -> dict[str, float]:
     """What mixtures of the training images score that nobody solved for, as `two_classes.nulls`.
 
-    Of the rows null the `MOST_ROWS` longest rows are scored, with both signs.
+    With a known θ⁰ both nulls are those of W₁ − W₁⁰. Of the rows null the `MOST_ROWS` longest rows are scored, with both signs.
     """
     shape = tuple(pools.noise.shape[1:])
-    rows = attacked.layers[0][0].to(pools.noise)
-    longest = rows[rows.norm(dim=1).argsort(descending=True)[:MOST_ROWS]]
     spanning, rank = _spanning(attacked)
+    rows = attacked.layers[0][0] if rank is None else attacked.change.layers()[0][0]
+    rows = rows.to(pools.noise)
+    longest = rows[rows.norm(dim=1).argsort(descending=True)[:MOST_ROWS]]
     drawn = [
         rowspace.random_mixtures(
             spanning.to(rows), shape, count, seed=two_classes.DRAWS * seed + draw, rank=rank
@@ -374,13 +384,13 @@ def nulls(attacked: Victim, pools: Pools, count: int, seed: int) -> dict[str, fl
 
 
 def _spanning(attacked: Victim) -> tuple[Tensor, int | None]:
-    """Rows with the row space and singular values of W₁, and its rank where it is known.
+    """Rows with the row space and singular values of W₁ − W₁⁰, and its rank where it is known.
 
-    With weight decay W₁ = left · right has the rank of its factors: R · right for left = Q R.
+    With an L2 term it is left · right, and R · right for left = Q R; else W₁ itself is taken.
     """
-    if attacked.weights is None:
+    if attacked.change is None:
         return attacked.layers[0][0], None
-    few = torch.linalg.qr(attacked.weights.left).R @ attacked.weights.right
+    few = torch.linalg.qr(attacked.change.left).R @ attacked.change.right
     return few, int(torch.linalg.matrix_rank(few, rtol=1e-6))
 
 

@@ -14,7 +14,6 @@ outside of the span of the current images; there the Hessian is decay · I, so t
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -22,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lib.lower_level import LowerLevel, Weights, lower_level, slope, activation, solve
 from lib.losses import NonFiniteLoss
+from lib.lower_level import Change, Layers, LowerLevel, lower_level, solve, solve_by_products
 
 Inverse = Callable[[LowerLevel, Tensor], Tensor]
 
@@ -49,27 +48,8 @@ def exact(problem: LowerLevel, vector: Tensor) -> Tensor:
 
 
 def conjugate_gradients(problem: LowerLevel, vector: Tensor) -> Tensor:
-    """From products with the Hessian (Hestenes & Stiefel 1952), to a relative residual of 1e-10.
-
-    Stops early at a direction without positive curvature, as Steihaug 1983: the Hessian of a
-    network at a flat optimum is singular but for rounding.
-    """
-    solution, residual = torch.zeros_like(vector), vector.clone()
-    direction, squared = residual.clone(), residual @ residual
-    target = CG_TOLERANCE**2 * squared
-    for _ in range(MOST_CG_STEPS):
-        if squared <= target:
-            break
-        product = problem.hessian_product(direction)
-        curvature = direction @ product
-        if curvature <= 0:
-            break
-        length = squared / curvature
-        solution = solution + length * direction
-        residual = residual - length * product
-        before, squared = squared, residual @ residual
-        direction = residual + squared / before * direction
-    return solution
+    """From products with the Hessian, to a relative residual of 1e-10."""
+    return solve_by_products(problem.hessian_product, vector, CG_TOLERANCE, MOST_CG_STEPS)
 
 
 def quasi_newton(problem: LowerLevel, vector: Tensor) -> Tensor:
@@ -100,10 +80,10 @@ INVERSES: dict[str, Inverse] = {
 
 @dataclass(frozen=True)
 class Difference:
-    """θ(x) − θ* in the span of the images, and what θ* has outside of it as left · outside."""
+    """θ(x) − θ* in the span of the images; outside of it W₁* − W₁⁰ leaves left · outside."""
 
     inside: Tensor  # [p]
-    left: Tensor  # of θ* [k, r]
+    left: Tensor  # [k, r]
     outside: Tensor  # [r, d]
 
     def squared(self) -> Tensor:
@@ -112,7 +92,7 @@ class Difference:
         return self.inside.square().sum() + ((self.left.T @ self.left) * gram).sum()
 
 
-def difference(problem: LowerLevel, given: Weights) -> Difference:
+def difference(problem: LowerLevel, given: Change) -> Difference:
     """θ(x) − θ*, without ever forming W₁."""
     overlap = given.right @ problem.basis.T
     inside = problem.z - problem.coordinates(given)
@@ -127,13 +107,14 @@ def directional_derivative(
     p has the coordinates `inside` [p] and W₁ gets left · outside besides. The network is swept
     once, each value h with its change ḣ under θ + εp.
     """
-    parts, changes = problem.parts(problem.z), problem.parts(inside)
+    (first, *rest), (turn, *turns) = problem.parts(problem.z), problem.parts(inside)
+    bias, *rest = (a + b for a, b in zip(rest, problem.rest))
     inputs = x @ problem.basis.T
-    value = F.linear(inputs, *parts[:2])
-    change = F.linear(inputs, *changes[:2]) + (x @ outside.T) @ left.T
-    for weight, bias, turn, shift in zip(parts[2::2], parts[3::2], changes[2::2], changes[3::2]):
-        change = slope(value, problem.sharpness) * change
-        value = activation(value, problem.sharpness)
+    value = x @ problem.weight.T + inputs @ first.T + bias
+    change = inputs @ turn.T + turns[0] + (x @ outside.T) @ left.T
+    for weight, bias, turn, shift in zip(rest[::2], rest[1::2], turns[1::2], turns[2::2]):
+        active = value > 0
+        value, change = value * active, change * active
         change = F.linear(change, weight) + F.linear(value, turn, shift)
         value = F.linear(value, weight, bias)
     margins, turned = (problem.signs * one[:, 0] for one in (value, change))
@@ -141,11 +122,11 @@ def directional_derivative(
 
 
 def hypergradient(
-    problem: LowerLevel, x: Tensor, given: Weights, inverse: Inverse
+    problem: LowerLevel, x: Tensor, given: Change, inverse: Inverse
 ) -> tuple[Tensor, Tensor]:
     """‖θ* − θ(x)‖² -> scalar, and its gradient with respect to the images [n, d].
 
-    problem: solved for x [n, d]; given: θ*.
+    problem: solved for x [n, d]; given: θ* − θ⁰.
     """
     apart = difference(problem, given)
     inside = inverse(problem, 2 * apart.inside)
@@ -164,7 +145,7 @@ class Bilevel:
     """Images at the end, and one value for each step, the start included."""
 
     images: Tensor  # [n, d]
-    weights: Weights  # θ(x) at the end
+    change: Change  # θ(x) − θ⁰ at the end
     distances: list[float]  # ‖θ* − θ(x)‖² of the best so far
     gradient_norms: list[float]  # of the lower level
     lower_steps: list[int]
@@ -172,17 +153,16 @@ class Bilevel:
 
 
 def bilevel_attack(
-    given: Weights,
+    given: Change,
+    origin: Layers,
     signs: Tensor,
     start: Tensor,
     *,
     steps: int,
     decay: float,
     tolerance: float,
-    first: Weights,
+    first: Change | None = None,
     inverse: str = "exact",
-    sharpness: float | None = None,
-    most_lower_steps: int = 5000,
 ) -> Bilevel:
     """Descend on ‖θ* − θ(x, y)‖² from `start`, labels known (paper 003, eq 7).
 
@@ -191,10 +171,11 @@ def bilevel_attack(
     itself and x stays. Each lower level starts at the optimum of the best images so far.
 
     Args:
-        given: θ*; signs: labels ±1 [n]; start: images [n, d].
+        given: θ* − θ⁰; origin: θ⁰, zeros for weight decay; signs: labels ±1 [n].
+        start: images [n, d], in the dtype of the weights (float64 for small tolerances).
         steps: of x, kept or not.
-        decay, tolerance, sharpness, most_lower_steps: of the lower level.
-        first: where the first lower level starts.
+        decay, tolerance: of the lower level.
+        first: θ − θ⁰ where the first lower level starts; None: θ = θ⁰.
         inverse: a key of `INVERSES`.
 
     Raises:
@@ -206,41 +187,36 @@ def bilevel_attack(
         raise ValueError(f"inverse is {inverse!r}, known: {', '.join(map(repr, INVERSES))}")
     if steps < 0:
         raise ValueError(f"steps is {steps}, at least 0 are needed")
+    tried: list[LowerLevel] = []
 
-    def solved(x: Tensor, from_weights: Weights) -> tuple[LowerLevel, float]:
-        nonlocal lower_seconds
-        began = time.perf_counter()
-        problem = lower_level(x, signs, given, decay=decay, sharpness=sharpness)
-        solve(problem, from_weights, tolerance=tolerance, most_steps=most_lower_steps)
-        lower_seconds += time.perf_counter() - began
+    def solved(x: Tensor, begin: Change | None) -> tuple[LowerLevel, float]:
+        problem = lower_level(x, signs, origin, decay=decay)
+        solve(problem, begin, tolerance=tolerance, by_lbfgs=inverse == "quasi-Newton")
+        tried.append(problem)
         return problem, difference(problem, given).squared().item()
 
-    x, scale, lower_seconds = start.detach(), 1.0, 0.0
+    x, scale, gradient = start.detach(), 1.0, None
     problem, value = solved(x, first)
-    tried = [problem]
-    distances, gradient = [value], None
+    distances = [value]
     for step in range(1, steps + 1):
         if gradient is None:
             _, gradient = hypergradient(problem, x, given, INVERSES[inverse])
             squared = gradient.square().sum().item()
         if not math.isfinite(squared):
             raise NonFiniteLoss(f"the gradient in the images is not finite at step {step}")
-        if squared == 0:
-            distances.append(value)
-            continue
-        moved = x - scale * value / squared * gradient
-        candidate, distance = solved(moved, problem.weights())
-        tried.append(candidate)
-        if distance < value:
-            x, problem, value, gradient, scale = moved, candidate, distance, None, 2 * scale
-        else:
-            scale /= 4
+        if squared > 0:
+            moved = x - scale * value / squared * gradient
+            candidate, distance = solved(moved, problem.change())
+            if distance < value:
+                x, problem, value, gradient, scale = moved, candidate, distance, None, 2 * scale
+            else:
+                scale /= 4
         distances.append(value)
     return Bilevel(
         x,
-        problem.weights(),
+        problem.change(),
         distances,
         [one.gradient_norm for one in tried],
         [one.steps for one in tried],
-        lower_seconds,
+        sum(one.seconds for one in tried),
     )

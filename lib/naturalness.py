@@ -29,7 +29,9 @@ def naturalness(images: Tensor) -> Tensor:
     Raises ValueError for images that are not [n, c, h, w] with sides of at least 2 pixels.
     """
     if images.ndim != 4 or min(images.shape[-2:]) < 2:
-        raise ValueError(f"images are [n, c, h, w] with at least 2 x 2 pixels, not {list(images.shape)}")
+        raise ValueError(
+            f"images are [n, c, h, w] with at least 2 x 2 pixels, not {list(images.shape)}"
+        )
     pixels = images.double()
     contrast = pixels.std((2, 3), correction=0, keepdim=True)
     flat = contrast[..., 0, 0] <= 1e-12 * pixels.abs().amax((2, 3))

@@ -4,6 +4,7 @@ import time
 
 from chapters.starting import TOLERANCE, judged, pools, start, uniform_weights, victim
 from lib.bilevel import bilevel_attack
+from lib.lower_level import as_change
 
 INVERSE = {"affine": "exact", "hidden": "conjugate gradients"}
 
@@ -26,8 +27,8 @@ def bilevel(
     """The bilevel attack from a mixture of truth, partition and noise (paper 003, eq 10).
 
     Args:
-        network: "affine" or "hidden"; both are trained with weight decay, by the attacked and by
-            the attacker, who knows labels, decay and shape, but not where training began.
+        network: "affine", trained with weight decay from U(0, 1), or "hidden", with an L2 term
+            around its start θ⁰. The attacker knows labels, decay, shape and, of "hidden", θ⁰.
         truth_share, image_share: λ₁ and λ₂ of eq 10: noise (0, 0), truth (1, 1), partition (0, 1).
         steps: of the images.
         tolerance: of the attacker's lower level; None: as the attacked network was trained.
@@ -40,25 +41,30 @@ def bilevel(
     trained = victim(network, images, seed)
     begin = start(images, truth_share, image_share)
     tolerance = tolerance or TOLERANCE[network]
+    first = None
+    if network == "affine":
+        first = as_change(uniform_weights(network, begin[0].numel(), seed + 1000)).to(begin.device)
     started = time.perf_counter()
     found = bilevel_attack(
-        trained.weights,
+        trained.change,
+        trained.origin,
         images.signs.double(),
         begin.flatten(1).double(),
         steps=steps,
         decay=trained.decay,
         tolerance=tolerance,
-        first=uniform_weights(network, begin[0].numel(), seed + 1000).to(begin.device),
+        first=first,
         inverse=inverse or INVERSE[network],
     )
     seconds = time.perf_counter() - started
-    squared = trained.weights.squared_norm().item()
+    squared = sum(part.square().sum() for layer in trained.layers for part in layer).item()
     return {
         "distance": found.distances[-1],
         "distance_at_start": found.distances[0],
         "relative_distance": found.distances[-1] / squared,
         "relative_distance_at_start": found.distances[0] / squared,
         "squared_norm": squared,
+        "squared_change": trained.change.squared_norm().item(),
         "smallest_margin": trained.smallest_margin,
         "decay": trained.decay,
         "tolerance": tolerance,
