@@ -83,13 +83,12 @@ def attack(
 
     Where nothing stands out of the noise that is one candidate without content, and rank 0.
     """
-    if rank is None:
-        try:
-            rowspace.row_space(change)
-        except ValueError:
-            nothing = change.new_zeros(1, *shape)
-            return Found(nothing, change.new_zeros(1)), 0
-    found = unmixing.unmix(change, shape, seed=seed, rank=rank, bias=bias)
+    try:
+        found = unmixing.unmix(change, shape, seed=seed, rank=rank, bias=bias)
+    except ValueError as error:
+        if "stands out" not in str(error):
+            raise
+        return Found(change.new_zeros(1, *shape), change.new_zeros(1)), 0
     return Found(found.candidates, found.trust), found.rank
 
 
