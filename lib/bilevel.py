@@ -22,7 +22,15 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lib.losses import NonFiniteLoss
-from lib.lower_level import Change, Layers, LowerLevel, lower_level, solve, solve_by_products
+from lib.lower_level import (
+    Change,
+    Layers,
+    LowerLevel,
+    LowerLevelStopped,
+    lower_level,
+    solve,
+    solve_by_products,
+)
 
 Inverse = Callable[[LowerLevel, Tensor], Tensor]
 
@@ -142,13 +150,14 @@ def hypergradient(
 
 @dataclass(frozen=True)
 class Bilevel:
-    """Images at the end, and one value for each step, the start included."""
+    """Images at the end; how the distance fell; every lower level that was solved."""
 
     images: Tensor  # [n, d]
     change: Change  # θ(x) − θ⁰ at the end
-    distances: list[float]  # ‖θ* − θ(x)‖² of the best so far
-    gradient_norms: list[float]  # of the lower level
-    lower_steps: list[int]
+    distances: list[float]  # ‖θ* − θ(x)‖², at the start and after each step
+    gradient_norms: list[float]  # of each lower level, those of steps not kept included
+    kept: list[bool]  # whether its images were
+    lower_steps: int
     lower_seconds: float
 
 
@@ -168,7 +177,8 @@ def bilevel_attack(
 
     A step is x − η g with Polyak's length η = c ‖θ* − θ‖² / ‖g‖² (Polyak 1969: the smallest value
     is known, 0). It is kept if the distance falls, and c doubles; else c becomes a quarter of
-    itself and x stays. Each lower level starts at the optimum of the best images so far.
+    itself and x stays; so it is for a step whose lower level stops far from its tolerance. Each
+    lower level starts at the optimum of the best images so far.
 
     Args:
         given: θ* − θ⁰; origin: θ⁰, zeros for weight decay; signs: labels ±1 [n].
@@ -179,8 +189,8 @@ def bilevel_attack(
         inverse: a key of `INVERSES`.
 
     Raises:
-        ValueError, LowerLevelStopped: as `lower_level` and `solve` do; ValueError for an unknown
-            inverse or a number of steps below 0.
+        LowerLevelStopped: by the lower level of the start.
+        ValueError: as `lower_level` does, for an unknown inverse, or for steps below 0.
         NonFiniteLoss: for a step that is not finite; the message names it.
     """
     if inverse not in INVERSES:
@@ -188,35 +198,42 @@ def bilevel_attack(
     if steps < 0:
         raise ValueError(f"steps is {steps}, at least 0 are needed")
     tried: list[LowerLevel] = []
+    kept: list[bool] = []
 
-    def solved(x: Tensor, begin: Change | None) -> tuple[LowerLevel, float]:
-        problem = lower_level(x, signs, origin, decay=decay)
-        solve(problem, begin, tolerance=tolerance, by_lbfgs=inverse == "quasi-Newton")
-        tried.append(problem)
-        return problem, difference(problem, given).squared().item()
+    def trained(x: Tensor, begin: Change | None) -> float:
+        """‖θ* − θ(x)‖²; the problem is the last of those tried."""
+        tried.append(lower_level(x, signs, origin, decay=decay))
+        solve(tried[-1], begin, tolerance=tolerance, by_lbfgs=inverse == "quasi-Newton")
+        return difference(tried[-1], given).squared().item()
 
     x, scale, gradient = start.detach(), 1.0, None
-    problem, value = solved(x, first)
-    distances = [value]
+    value = trained(x, first)
+    best, distances = tried[-1], [value]
+    kept.append(True)
     for step in range(1, steps + 1):
         if gradient is None:
-            _, gradient = hypergradient(problem, x, given, INVERSES[inverse])
+            _, gradient = hypergradient(best, x, given, INVERSES[inverse])
             squared = gradient.square().sum().item()
         if not math.isfinite(squared):
             raise NonFiniteLoss(f"the gradient in the images is not finite at step {step}")
         if squared > 0:
             moved = x - scale * value / squared * gradient
-            candidate, distance = solved(moved, problem.change())
-            if distance < value:
-                x, problem, value, gradient, scale = moved, candidate, distance, None, 2 * scale
+            try:
+                distance = trained(moved, best.change())
+            except LowerLevelStopped:
+                distance = math.inf
+            kept.append(distance < value)
+            if kept[-1]:
+                x, best, value, gradient, scale = moved, tried[-1], distance, None, 2 * scale
             else:
                 scale /= 4
         distances.append(value)
     return Bilevel(
         x,
-        problem.change(),
+        best.change(),
         distances,
         [one.gradient_norm for one in tried],
-        [one.steps for one in tried],
+        kept,
+        sum(one.steps for one in tried),
         sum(one.seconds for one in tried),
     )

@@ -3,7 +3,7 @@
 import time
 
 from chapters.starting import TOLERANCE, judged, pools, start, uniform_weights, victim
-from lib.bilevel import bilevel_attack
+from lib.bilevel import Bilevel, bilevel_attack
 from lib.lower_level import as_change
 
 INVERSE = {"affine": "exact", "hidden": "conjugate gradients"}
@@ -76,12 +76,19 @@ def bilevel(
             pictures=pictures,
             seed=seed,
         ),
-        "lower_gradient_norm": max(found.gradient_norms),
-        "lower_steps": sum(found.lower_steps),
-        "converged": sum(norm <= tolerance for norm in found.gradient_norms)
-        / len(found.gradient_norms),
+        **met(found, tolerance),
         "lower_seconds": found.lower_seconds,
         "seconds": seconds,
         "along_step": list(range(steps + 1)),
         "along_distance": found.distances,
+    }
+
+
+def met(found: Bilevel, tolerance: float) -> dict[str, float]:
+    """How well the lower levels were solved: the largest norm of those whose images were kept."""
+    norms = found.gradient_norms
+    return {
+        "lower_gradient_norm": max(norm for norm, kept in zip(norms, found.kept) if kept),
+        "lower_steps": found.lower_steps,
+        "converged": sum(norm <= tolerance for norm in norms) / len(norms),
     }
