@@ -112,6 +112,19 @@ class DaskExecutor(Executor):
         )
 
 
+def dashboard(address: str) -> str | None:
+    """Where the dashboard of the Dask scheduler at this address is; None if it has none.
+
+    Raises ImportError without Dask, SchedulerLost when nobody answers.
+    """
+    pool = DaskExecutor.at(address)
+    try:
+        serves = "dashboard" in pool._client.scheduler_info().get("services", {})
+        return pool._client.dashboard_link if serves else None
+    finally:
+        pool.shutdown()
+
+
 @contextlib.contextmanager
 def pool_of(executor: Executor | str | None) -> Iterator[Executor]:
     """The executor itself, or the one that is named.

@@ -12,6 +12,7 @@ ended by signal n.
 """
 
 import argparse
+import datetime
 import errno
 import hashlib
 import json
@@ -34,6 +35,7 @@ import psutil
 from nbformat import NotebookNode
 from tqdm import tqdm
 
+from harness.executors import SchedulerLost, dashboard
 from notebook_process import Interrupted, NotebookProcess, ignore_signals, listen_for_signals
 from percent import (
     NotebookError,
@@ -66,6 +68,8 @@ print(_json.dumps({
     "torch": _torch.__version__ if _torch else None,
     "device": _torch.cuda.get_device_name() if _cuda else f"CPU ({_platform.machine()})",
     "threads": _torch.get_num_threads() if _torch else None,
+    **({"seen": __import__("harness.seen").seen.seen(globals())} if "harness.study" in _sys.modules
+       else {}),
 }))
 """
 
@@ -106,6 +110,11 @@ def file_hash(paths: list[Path], relative_to: Path) -> str:
         digest.update(f"{path.relative_to(relative_to).as_posix()}\n".encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()
+
+
+def file_hash_of(path: Path) -> str:
+    """SHA-256 of one file's content."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def library_hash(root: Path) -> str:
@@ -320,13 +329,16 @@ def clean_notebook(notebook: NotebookNode) -> None:
 
 
 def provenance(job: Job, profile: str, seen: dict[str, Any], seconds: float) -> dict[str, Any]:
-    """How the page was made; `seconds` is the only entry that two equal runs differ in."""
+    """How the page was made; two equal executions of one day differ in nothing but `seconds`.
+
+    Where they have runs, these (`harness.seen`) tell their own seconds and times.
+    """
     commit, dirty = git_commit(ROOT)
     source = job.source.resolve()
     inside = source.is_relative_to(ROOT)
     return {
         "source": source.relative_to(ROOT).as_posix() if inside else source.name,
-        "source_sha256": hashlib.sha256(source.read_bytes()).hexdigest(),
+        "source_sha256": file_hash_of(source),
         "library_sha256": library_hash(ROOT),
         "profile": profile,
         "parameters": {**job.defaults, **job.overrides},
@@ -334,6 +346,7 @@ def provenance(job: Job, profile: str, seen: dict[str, Any], seconds: float) -> 
         "commit": commit,
         "dirty": dirty,
         **seen,
+        "executed": datetime.datetime.now(datetime.timezone.utc).date().isoformat(),
         "seconds": round(seconds, 1),
     }
 
@@ -537,6 +550,21 @@ def run_jobs(jobs: list[Job], profile: str, output: Path, timeout: int | None, a
     return 0
 
 
+def say_dashboards(jobs: Sequence[Job]) -> None:
+    """Name the dashboard of each Dask scheduler that runs go to, before anything runs.
+
+    Raises `NotebookError` when a scheduler does not answer, or Dask is not installed.
+    """
+    named = [str({**job.defaults, **job.overrides}.get("executor", "")) for job in jobs]
+    for name in dict.fromkeys(name for name in named if name.startswith("dask:")):
+        try:
+            link = dashboard(name.removeprefix("dask:"))
+        except (ImportError, SchedulerLost) as error:
+            raise NotebookError(f"-p executor {name}: {' '.join(str(error).split())}") from None
+        if link:
+            say(f"the runs can be watched at {link}")
+
+
 def run(arguments: list[str]) -> int:
     """The exit status; raises `NotebookError` when the request is wrong."""
     options, given = read_arguments(arguments)
@@ -551,6 +579,7 @@ def run(arguments: list[str]) -> int:
     output = (options.output or ROOT / "_build" / "executed" / options.profile).resolve()
     if output.exists() and not output.is_dir():
         raise NotebookError(f"--output {options.output}: is a file; name a folder")
+    say_dashboards([job for job in jobs if {**job.defaults, **job.overrides}.get("compute", True)])
     if "results" not in given and any(job.given.get("results") == OWN_RESULTS for job in jobs):
         print(f"your own parameters: results go to {OWN_RESULTS} (-p results FOLDER for another)")
     return run_jobs(jobs, options.profile, output, options.timeout, options.jobs)
