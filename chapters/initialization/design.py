@@ -49,6 +49,8 @@ SIGNALS = {
     "likelihood": "naturalness",
     "repeats": "repeats",
     "confidence": "confidence",
+    "gradient": "gradient norm",
+    "span": "share in the row space",
     "sensitivity": "sensitivity",
 }
 SUPPORTS, REFUTES = 0.6, 0.7  # AUROC up to which R23 holds, and from which it does not

@@ -191,10 +191,10 @@ def weights(mixed: Runs, loosened: Runs) -> Figure | None:
         for ax in (along, against):
             for value in TABLE_1["affine"].values():
                 ax.axhline(value, color=INK, lw=0.8, ls=":")
-            ax.annotate(
-                "Table 1", (0.98, max(TABLE_1["affine"].values())), fontsize=8, ha="right",
-                xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points",
-            )  # fmt: skip
+        along.annotate(
+            "Table 1", (0.98, max(TABLE_1["affine"].values())), fontsize=8, ha="right",
+            xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points",
+        )  # fmt: skip
         along.set(yscale="log", xlabel="steps of the images")
         against.set(yscale="log", xscale="log", xlabel="tolerance of the lower level")
         for ax in (along, against):

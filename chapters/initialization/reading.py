@@ -218,16 +218,19 @@ def change_points(sized: Runs, measure: str = "auroc") -> list[float]:
 
 
 class Detector(NamedTuple):
-    """A signal of an attack, and whether hits have the lower values; as the tuning draws chose it."""
+    """A signal of an attack, as the tuning draws chose it; `tuning` is its AUROC there.
+
+    That a high value speaks for a hit is fixed beforehand. Turned round, naturalness alone would
+    tell a median hit from misses that are chosen to look at least as natural.
+    """
 
     attack: str
     signal: str
-    lower: bool
-    tuning: float  # its AUROC there
+    tuning: float
 
 
 def detector(tuning: Runs, attacks: Sequence[str] = (*TELLERS,)) -> Detector | None:
-    """The attack, signal and direction of the highest mean AUROC on the tuning draws.
+    """The attack and signal of the highest mean AUROC on the tuning draws.
 
     Of those alone whose groups are large enough to be told apart on at least half of the draws.
     """
@@ -237,8 +240,7 @@ def detector(tuning: Runs, attacks: Sequence[str] = (*TELLERS,)) -> Detector | N
         for signal in SIGNALS:
             values = _aurocs(runs, f"auroc_{signal}").to_numpy()
             if len(values) and 2 * len(values) >= len(runs):
-                score = float(values.mean())
-                found.append(Detector(attack, signal, score < 0.5, max(score, 1 - score)))
+                found.append(Detector(attack, signal, float(values.mean())))
     return max(found, key=lambda one: one.tuning, default=None)
 
 
@@ -252,8 +254,7 @@ def told_by(told: Runs, chosen: Detector | None, kind: str = "") -> list[float]:
     """AUROC of a detector on other draws, by seed; kind: "invented_" instead of natural misses."""
     if chosen is None:
         return []
-    values = _aurocs(told.where(attack=chosen.attack), f"auroc_{kind}{chosen.signal}")
-    return (1 - values if chosen.lower else values).tolist()
+    return _aurocs(told.where(attack=chosen.attack), f"auroc_{kind}{chosen.signal}").tolist()
 
 
 def of_set(runs: Runs, dataset: str) -> Runs:
@@ -320,13 +321,21 @@ def distances(mixed: Runs) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+KINDS = {
+    "": "natural misses",
+    "natural_": "the same, natural hits alone",
+    "held_out_": "held-out images",
+    "elsewhere_": "another network's",
+}
+
+
 def signals(told: Runs) -> pd.DataFrame:
     """AUROC of every signal on the judged draws, a row a data set, attack and kind of stranger."""
     rows = []
     for dataset in told.of("dataset"):
         for attack, name in TELLERS.items():
             runs = told.where(dataset=dataset, attack=attack)
-            for kind, words in (("", "natural misses"), ("invented_", "inventions")):
+            for kind, words in KINDS.items():
                 found = {
                     title: _aurocs(runs, f"auroc_{kind}{signal}").mean()
                     for signal, title in SIGNALS.items()
@@ -346,9 +355,11 @@ def counts(told: Runs) -> pd.DataFrame:
             if runs := told.where(dataset=dataset, attack=attack):
                 rows.append({
                     "data set": told.title(dataset), "attack": name,
-                    "candidates": np.mean([len(run["is_hit"]) for run in runs]),
+                    "candidates": mean(runs, "candidates"),
+                    "hits": mean(runs, "true_hits"),
                     "natural hits": mean(runs, "hits_natural"),
                     "natural misses": mean(runs, "misses_natural"),
+                    "precision": mean(runs, "precision_top"),
                     "seeds": len(runs),
                 })  # fmt: skip
     return pd.DataFrame(rows)

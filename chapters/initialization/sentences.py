@@ -347,8 +347,8 @@ def blind(told: Runs, tuning: Runs) -> str:
         _, strangers = best_told(own, chose, kind="invented_")
         _, paper = best_told(own, chose, OF_THE_PAPER)
         lines.append(
-            f"**{told.title(dataset)}**: {TELLERS[chosen.attack]}, by {SIGNALS[chosen.signal]}"
-            f"{' (lower is a hit)' if chosen.lower else ''}, {two(found)}: {_against(found)}. "
+            f"**{told.title(dataset)}**: {TELLERS[chosen.attack]}, by {SIGNALS[chosen.signal]}, "
+            f"{two(found)}: {_against(found)}. "
             f"Against inventions {two(strangers)}. The paper's KKT attack: {two(paper)}"
             + (f", {_against(paper)}." if np.isfinite(paper.estimate) else ".")
         )

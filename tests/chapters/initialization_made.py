@@ -168,14 +168,15 @@ def telling_run(dataset: str, seed: int, attack: str, auroc: float, **more) -> R
     natural = np.arange(m) % 4 != 3
     signals = [s for s in design.SIGNALS if attack != "unmixed" or s != "multiplier"]
     scalars = {
-        "hits_natural": int((is_hit & natural).sum()),
+        "candidates": m, "true_hits": hits, "hits_natural": int((is_hit & natural).sum()),
         "misses_natural": int((~is_hit & natural).sum()), "precision_top": 0.98 - seed / 1e3,
     }  # fmt: skip
     if hits:
         for signal in signals:
             value = auroc if signal == "agreement" else 0.5
             scalars[f"auroc_{signal}"] = value + (seed % 10 - 2) / 1e3
-            scalars[f"auroc_invented_{signal}"] = value - 0.05 + (seed % 10 - 2) / 1e3
+            for kind in ("natural_", "held_out_", "elsewhere_", "invented_"):
+                scalars[f"auroc_{kind}{signal}"] = value - 0.05 + (seed % 10 - 2) / 1e3
     arrays = {f"signal_{s}": random.rand(m) + is_hit * (s == "agreement") for s in signals}
     arrays |= {"is_hit": is_hit, "is_natural": natural}
     if more.get("pictures"):

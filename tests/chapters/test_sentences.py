@@ -170,10 +170,10 @@ COMPARED = {
                     f"auroc_{against}{signal}"
                     for signal in (
                         "agreement", "multiplier", "contribution", "likelihood", "repeats",
-                        "confidence", "sensitivity",
+                        "confidence", "gradient", "span", "sensitivity",
                     )
                 )
-                for against in ("", "invented_")
+                for against in ("", "natural_", "held_out_", "elsewhere_", "invented_")
             ),
         ],
         constants={
