@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from chapters.two_classes import calibrated, centred, nulls, similarities, task
+from chapters.two_classes import DRAWS, calibrated, centred, first_layer, similarities, task
 from harness.scratch import kept
 from lib import kkt, margin, matching, models, reconstruction, rowspace
 from lib.data import DataSet
@@ -28,14 +28,23 @@ LOOKED_AT = 100  # training looks at its loss after so many steps
 # --- parts by themselves ----------------------------------------------------------------------
 
 
-def padding(dataset: str, n: int, seed: int, width: int, loss: float, epochs: int) -> dict:
+def padding(
+    dataset: str,
+    n: int,
+    seed: int,
+    width: int,
+    loss: float,
+    epochs: int,
+    labels: str | dict[str, list[str]] | None = None,
+    held_out: int = 1000,
+) -> dict:
     """The stationarity loss (eq 6) of one solution, padded and duplicated, in float64 (§3.2).
 
     The solution: the training images with their best multipliers.  Padded: n random points with
     multiplier 0 beside them.  Duplicated: every image twice, with half its multiplier each.
-    width, loss, epochs: as for `trained`.
+    width, loss, epochs: as for `trained`; labels, held_out: as for `task`.
     """
-    training, _ = task(dataset, n, seed)
+    training, _ = task(dataset, n, seed, labels, held_out)
     x, signs, _ = centred(training)
     network, _ = trained(x, signs, seed=seed, width=width, loss=loss, epochs=epochs)
     layers = [
@@ -80,14 +89,20 @@ WINDOWS = (3, 7, 11)
 VOTES = {"mean of those within 0.9": 0.9, "nearest alone": 1.0}
 
 
-def post_processing(dataset: str, n: int, seed: int) -> dict:
+def post_processing(
+    dataset: str,
+    n: int,
+    seed: int,
+    labels: str | dict[str, list[str]] | None = None,
+    held_out: int = 1000,
+) -> dict:
     """The paper's post-processing (B.3) on candidates made of the images, with every choice.
 
     The pool holds three noisy copies of each training image, of any contrast, as many held-out
     images and as much noise. A pair is found when an image's nearest candidate is a copy of it.
-    Windows that do not fit the images are left out.
+    Windows that do not fit the images are left out.  labels, held_out: as for `task`.
     """
-    training, others = task(dataset, n, seed)
+    training, others = task(dataset, n, seed, labels, held_out)
     x, _, mean = centred(training)
     made, owner = made_up(x, others.images[: 3 * n] - mean, seed)
     pool = made + mean
@@ -307,11 +322,29 @@ def twin(
 
 
 def _judged(network: nn.Module, training: DataSet, others: DataSet, candidates: Tensor, seed: int):
-    """What calibration says of candidates, and of the nulls on the same network."""
+    """What calibration says of candidates, and of two nulls on the same network.
+
+    span: as many random mixtures of the n strongest directions of the first layer, because none
+    stands out of its noise after a standard initialisation; mean of `DRAWS` draws.  rows: those
+    of the first layer.
+    """
+    weight, shape = kkt.mlp_layers(network)[0][0], tuple(candidates.shape[1:])
+    rank = min(len(training), *weight.shape)
     on_train, on_held_out = similarities(training, others, candidates)
+    drawn = []
+    for draw in range(DRAWS):
+        mixed = rowspace.random_mixtures(
+            weight, shape, len(candidates), seed=DRAWS * seed + draw, rank=rank
+        )
+        drawn.append(calibrated(*similarities(training, others, mixed)))
+    rows = first_layer(network, shape, len(training), seed).candidates
     return {
         **calibrated(on_train, on_held_out),
-        **nulls(network, training, others, len(candidates), seed),
+        **{f"span_{name}": sum(one[name] for one in drawn) / DRAWS for name in drawn[0]},
+        **{
+            f"rows_{name}": value
+            for name, value in calibrated(*similarities(training, others, rows)).items()
+        },
         "best_ncc": on_train.amax(1),
         "best_ncc_held_out": on_held_out.amax(1),
     }

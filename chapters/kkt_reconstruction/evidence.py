@@ -5,6 +5,7 @@ A claim about images has {data set: {measure: values}}, and is judged on each se
 
 from collections.abc import Callable, Mapping, Sequence
 
+from chapters.kkt_reconstruction.checks import BASE, minutes, pairs_of_twins
 from chapters.kkt_reconstruction.reading import over_null
 from harness.results import Runs
 
@@ -51,6 +52,7 @@ def H09(circles: Runs) -> Measures:
 # --- the paper's attack -----------------------------------------------------------------------
 
 CALIBRATED = ("auroc", "tpr_at_1_percent", "excess")
+PRIOR = ("released", "no prior", "ten times the noise", "shifted")  # twins of H31
 MARGIN = ("rank_correlation_margin_score",)
 
 
@@ -95,6 +97,72 @@ def H28_n50(attacked: Runs) -> Mapping[str, Measures]:
             "rows_share_of_attack": [run["rows_close"] / max(run["close"], 1) for run in runs],
         },
     )
+
+
+# --- parts of the paper's method, and twins of its attack -------------------------------------
+
+
+def H03(padded: Runs) -> Mapping[str, Measures]:
+    return _by_dataset(padded, ("change_padded", "change_duplicated"))
+
+
+def H04(counted: Runs) -> Measures:
+    return _measures(counted, ("parameters_width_1000", "unknowns", "parameters_width_100"))
+
+
+def H06(freed: Runs) -> Measures:
+    return _measures(freed, ("recovered",))
+
+
+def H07(freed: Runs) -> Measures:
+    return _measures(freed, ("filtered_precision", "filtered_recall"))
+
+
+def H22(twins: Runs) -> Mapping[str, Measures]:
+    return _beside(twins, {"excess_small_minus_standard": ("excess", 1)}, first="He")
+
+
+def H29(twins: Runs) -> Mapping[str, Measures]:
+    """The loss of both twins is that of eq 6 with the true derivative, relative."""
+    measures = {
+        "loss_true_minus_smoothed": ("residual", -1),
+        "excess_smoothed_minus_true": ("excess", 1),
+    }
+    return _beside(twins, measures, change="true derivative")
+
+
+def H30(twins: Runs) -> Mapping[str, Measures]:
+    measures = {"excess_with_minus_without": ("excess", 1)}
+    return _beside(twins, measures, change="no smallest multiplier")
+
+
+def H31(twins: Runs) -> Mapping[str, Measures]:
+    """Excess hits of the twins that speak of the prior, on data sets that have all of them."""
+    found = {}
+    for dataset in twins.of("dataset"):
+        base = twins.where(dataset=dataset, first=BASE["first"])
+        values = {kind: base.where(change=kind).values("excess") for kind in PRIOR}
+        if all(values.values()):
+            found[twins.title(dataset)] = {f"excess {kind}": v for kind, v in values.items()}
+    return found
+
+
+def H32(processed: Runs) -> Mapping[str, Measures]:
+    return _by_dataset(processed, ("made_up_pairs_found", "ssim_deviation"))
+
+
+def H33(timed: Runs) -> Measures:
+    """Minutes of 100,000 steps in the form that is used, and what inner products gain over plain."""
+    if not timed:
+        return {}
+    return {
+        "attack_minutes": [minutes(run["mixed_seconds"]) for run in timed],
+        "plain_over_gram": [run["plain_seconds"] / run["gram_seconds"] for run in timed],
+    }
+
+
+def H35(convolved: Runs) -> Mapping[str, Measures]:
+    return _by_dataset(convolved, ("auroc", "tpr_at_1_percent", "excess", "close"))
 
 
 # --- the book's own ---------------------------------------------------------------------------
@@ -143,6 +211,20 @@ def _each_dataset(runs: Runs, measure: Callable[[Runs], Measures]) -> Mapping[st
 
 def _by_dataset(runs: Runs, names: Sequence[str]) -> Mapping[str, Measures]:
     return _each_dataset(runs, lambda own: _measures(own, names))
+
+
+def _beside(
+    twins: Runs, measures: Mapping[str, tuple[str, int]], **changed: str
+) -> Mapping[str, Measures]:
+    """{measure: a value of the released twin minus that of another, by seed, times ±1}, by set."""
+    found = {}
+    for dataset in twins.of("dataset"):
+        if pairs := pairs_of_twins(twins.where(dataset=dataset), BASE, BASE | changed):
+            found[twins.title(dataset)] = {
+                name: [sign * (a[value] - b[value]) for a, b in pairs]
+                for name, (value, sign) in measures.items()
+            }
+    return found
 
 
 def _calibrated(runs: Runs, names: Sequence[str]) -> Mapping[str, Measures]:

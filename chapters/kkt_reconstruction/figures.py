@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from chapters.kkt_reconstruction import reading
+from chapters.kkt_reconstruction import checks, reading
 from harness.figures import key, needs_runs, picture, seeds, small_multiples
 from harness.results import Runs
 from harness.style import INK, MUTED, PALETTE, WIDTH, style
@@ -320,6 +320,87 @@ def circle(circles: Runs) -> Figure:
             vmax=bound, interpolation="bilinear", alpha=0.5, zorder=0,
         )  # fmt: skip
         fig.tight_layout()
+    return fig
+
+
+@needs_runs
+def plane(circles: Runs, freed: Runs) -> Figure:
+    """The first run in the plane of this book's search, and of the paper's attack below it."""
+    with style():
+        fig = Figure(figsize=(WIDTH, 3.7))
+        lines = fig.subplots(2, 3)
+        for line, run, name in zip(
+            lines, (circles[0], freed[0]), ("multipliers\neliminated", "multipliers\nfree")
+        ):
+            kept = {
+                f"{len(run['candidates'])} candidates": slice(None),
+                "λ < 5 removed": run["strong"],
+                "duplicates removed": run["final"],
+            }
+            line[0].set_ylabel(name, fontsize=9)
+            for ax, (title, which) in zip(line, kept.items()):
+                ax.set(aspect="equal", xlim=(-1.5, 1.5), ylim=(-1.5, 1.5), xticks=[], yticks=[])
+                ax.set_title(title, fontsize=9)
+                ax.spines[:].set_visible(False)
+                ax.grid(False)
+                _dots(ax, run["points"], run["signs"], marker="x", s=36, lw=1.5, zorder=3)
+                points, marks = run["candidates"][which], run["candidate_signs"][which]
+                _dots(ax, points, marks, marker="o", s=14, lw=0, alpha=0.55, zorder=2)
+        fig.tight_layout()
+    return fig
+
+
+@needs_runs
+def twins(twins: Runs) -> Figure:
+    """Excess hits of each twin of the paper's attack, and the loss left, a row of panels a data set.
+
+    A faint mark a seed, the mean with its interval; dashed: the mean of the twin as released.
+    """
+    datasets = twins.of("dataset")
+    names = list(checks.named(twins))[::-1]
+    with style():
+        fig, panels = small_multiples(
+            ["excess hits", "loss left, share of the weights"], rows=len(datasets),
+            height=0.6 + (0.5 + 0.24 * len(names)) * len(datasets), sharex="col",
+        )  # fmt: skip
+        for line, dataset in zip(np.atleast_2d(panels), datasets):
+            own = checks.named(twins.where(dataset=dataset))
+            for ax, measure in zip(line, ("excess", "residual")):
+                for row, name in enumerate(names):
+                    if name in own:
+                        seeds(ax, row, own[name].values(measure), TRAINED)
+                if base := own.get("as released"):
+                    ax.axvline(np.mean(base.values(measure)), color=MUTED, ls="--", lw=1)
+            line[0].set_yticks(range(len(names)), names)
+            line[0].set_ylim(-0.5, len(names) - 0.5)
+            line[0].set_ylabel(twins.title(dataset), fontsize=10)
+    return fig
+
+
+@needs_runs
+def equations(padded: Runs, widened: Runs) -> Figure:
+    """Found and loss left, by candidates for each image, and by parameters for each unknown."""
+    columns = {
+        "candidates for each image": (padded, lambda run: run.parameters["per_image"]),
+        "parameters for each unknown": (widened, lambda run: run["parameters_over_unknowns"]),
+    }
+    rows = {"AUROC": "auroc", "loss left": "residual"}
+    with style():
+        fig, panels = small_multiples(["", ""], rows=2, height=3.4, sharex="col", sharey="row")
+        for ax, name in zip(panels[-1], columns):
+            ax.set_xlabel(name, fontsize=10)
+        for line, (title, measure) in zip(panels, rows.items()):
+            line[0].set_ylabel(title, fontsize=10)
+            for ax, (runs, place) in zip(line, columns.values()):
+                for run in runs:
+                    ax.plot(place(run), run[measure], "o", ms=4, mew=0, alpha=0.5, color=TRAINED)
+                means = {x: np.mean([r[measure] for r in runs if place(r) == x])
+                         for x in sorted(set(map(place, runs)))}  # fmt: skip
+                ax.plot(means.keys(), means.values(), color=TRAINED, lw=1.2)
+                ax.set_xscale("log")
+                ax.grid(True)
+        panels[0][1].axvline(1, color=MUTED, ls=":", lw=1)
+        panels[1][1].axvline(1, color=MUTED, ls=":", lw=1)
     return fig
 
 

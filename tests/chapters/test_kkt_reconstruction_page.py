@@ -8,7 +8,7 @@ import percent
 import pytest
 from matplotlib.figure import Figure
 
-from chapters.kkt_reconstruction import evidence, figures, reading
+from chapters.kkt_reconstruction import checks, evidence, figures, reading
 from harness import ledger, page
 from harness.results import Result, Runs
 from harness.verdicts import judged
@@ -91,6 +91,7 @@ def circle_run(seed=10):
     measures = (
         "correct", "log10_loss", "recovered", "filtered_precision", "filtered_recall",
         "inversion_recovered", "recovered_minus_inversion", "median_angle_over_random_quantile",
+        "filtered_points",
     )  # fmt: skip
     arrays = {
         "points": random.randn(10, 2), "signs": signs, "candidates": random.randn(10, 2),
@@ -98,6 +99,64 @@ def circle_run(seed=10):
         "inverted": random.randn(10, 2), "field": random.randn(11, 11),
     }  # fmt: skip
     return made({"seed": seed}, dict.fromkeys(measures, 1.0), arrays)
+
+
+def twin_run(dataset="mnist", seed=10, change="released", first="1e-4", excess=5.0, residual=0.9):
+    parameters = {
+        "dataset": dataset, "n": 50, "seed": seed, "change": change, "first": first, "per_image": 2,
+    }  # fmt: skip
+    scalars = {
+        "excess": excess + seed / 100, "residual": residual - seed / 1000, "auroc": 0.6,
+        "smoothed_residual": 0.9, "kkt_residual": 0.8, "epochs_taken": 300, "hits": 3, "close": 1,
+        "span_hits": 4, "rows_hits": 2, "parameters_over_unknowns": 3.0,
+    }  # fmt: skip
+    return made(parameters, scalars, {})
+
+
+KINDS_OF_TWIN = [
+    ("released", "1e-4", 5.0, 0.8), ("true derivative", "1e-4", 4.0, 0.9),
+    ("no smallest multiplier", "1e-4", 4.0, 0.8), ("no prior", "1e-4", 5.0, 0.8),
+    ("ten times the noise", "1e-4", 5.0, 0.8), ("shifted", "1e-4", 1.0, 0.95),
+    ("released", "He", 1.0, 0.99),
+]  # fmt: skip
+
+
+def check_runs(sets: list[str], seeds: list[int]) -> dict[str, Runs]:
+    """The groups that the checks of the paper's method make."""
+    each = [{"dataset": dataset, "n": 50, "seed": seed} for dataset in sets for seed in seeds]
+    change = {"change_padded": 1e-14, "change_duplicated": 2e-14, "solution": 1.0}
+    cells = {
+        "search": ["ncc", "ssim"], "vote": ["mean"] * 2, "window": [3] * 2, "found": [1.0, 0.5],
+        "mean_ssim": [0.4, 0.3], "made_up_pairs_found": 1.0, "ssim_deviation": 1e-12,
+    }  # fmt: skip
+    convolved = {
+        "auroc": 0.5, "tpr_at_1_percent": 0.02, "excess": 0.5, "hits": 1, "close": 0,
+        "residual": 0.2, "attack_seconds": 9.0, "mixtures_auroc": 0.9, "mixtures_hits": 9,
+        "mixtures_close": 3,
+    }  # fmt: skip
+    counts = {"parameters_width_1000": 4_074_000, "unknowns": 1_536_000, "parameters_width_100": 317_400}  # fmt: skip
+    seconds = {"plain_seconds": 0.6, "gram_seconds": 0.3, "mixed_seconds": 0.2}
+    return {
+        "padded": Runs([made(p, change | {"squared_norm": 4.0}, {}) for p in each], title=title),
+        "counted": Runs([made({}, counts, {})]),
+        "processed": Runs([made(p, cells, {}) for p in each], title=title),
+        "timed": Runs([made({"m": 1000, "seed": 10}, seconds, {})]),
+        "convolved": Runs([made(p, convolved, {}) for p in each], title=title),
+        "freed": Runs(map(freed_run, seeds)),
+        "twins": Runs(
+            [
+                twin_run(p["dataset"], p["seed"], *kind)
+                for p in each
+                for kind in KINDS_OF_TWIN
+            ],
+            title=title,
+        ),
+    }  # fmt: skip
+
+
+def freed_run(seed=10):
+    run = circle_run(seed)
+    return made(run.parameters, run.scalars | {"filtered_points": 2, "recovered": 20}, run.arrays)
 
 
 FAILED = made({"dataset": "mnist", "n": 7, "seed": 10, "method": "unmixed"}, {}, {}, "failed")
@@ -108,7 +167,7 @@ def groups(kind: str) -> dict[str, Runs]:
     seeds = [10] if kind == "one seed" else [10, 11, 12]
     if kind in ("empty", "failed"):
         nothing = Runs([FAILED] if kind == "failed" else [], title=title)
-        return dict.fromkeys(("attacked", "spent", "trained", "circles"), nothing)
+        return dict.fromkeys(("attacked", "spent", "trained", "circles", *CHECKS), nothing)
     sets = ["mnist"] if kind == "one seed" else ["mnist", "cifar10-jpeg"]
     attacks = [("released", "constant"), ("first-layer", "constant"), ("unmixed", "constant")]
     attacked = [
@@ -128,13 +187,16 @@ def groups(kind: str) -> dict[str, Runs]:
         "spent": Runs([budget_run(d, s) for d in sets for s in seeds], title=title),
         "trained": Runs(trained, title=title),
         "circles": Runs(map(circle_run, seeds)),
+        **check_runs(sets, seeds),
     }
 
 
+CHECKS = ("padded", "counted", "processed", "timed", "convolved", "freed", "twins")
 KINDS = ["empty", "failed", "one seed", "several"]
 DRAWN = {
     "pairs": "attacked", "calibration": "attacked", "found": "attacked", "margins": "attacked",
     "capacity": "attacked", "trust": "attacked", "budget": "spent", "residual": "trained", "spectrum": "trained", "circle": "circles",
+    "twins": "twins",
 }  # fmt: skip
 
 
@@ -156,10 +218,21 @@ def texts(fig: Figure) -> str:
     return " ".join(text.get_text() for text in fig.findobj(lambda a: hasattr(a, "get_text")))
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_figures_of_two_groups_are_drawn_or_are_none(kind, tmp_path):
+    of = groups(kind)
+    drawn = [figures.plane(of["circles"], of["freed"]), figures.equations(of["twins"], of["twins"])]
+    for fig in drawn:
+        if kind in ("empty", "failed"):
+            assert fig is None
+        else:
+            fig.savefig(tmp_path / "figure.svg", bbox_inches="tight")
+
+
 def test_figures_name_their_data_sets():
     several = groups("several")
     for name, group in DRAWN.items():
-        if name != "circle":
+        if name != "circle":  # which names no data set
             words = texts(getattr(figures, name)(several[group]))
             assert "MNIST" in words and "CIFAR-10 (JPEG)" in words, name
 
@@ -195,8 +268,46 @@ def test_evidence_fits_the_ledger(kind, claims):
 
 
 def test_one_seed_is_never_a_verdict(claims):
+    """But where the ledger asks for one, or for no verdict."""
     verdicts = judged(claims, evidence, **groups("one seed"))
-    assert {verdict.verdict for verdict in verdicts} == {"NOT-RUN"}
+    found = {v.id: v.verdict for v in verdicts if claims[v.id].seeds > 1 and claims[v.id].tests}
+    assert len(found) > 10 and {*found.values()} == {"NOT-RUN"}
+
+
+def test_what_the_twins_show(claims):
+    """Those of KINDS_OF_TWIN differ by hand; the loss of the true derivative is larger by 0.1."""
+    runs = groups("several")["twins"]
+    measures = evidence.H29(runs)["MNIST"]
+    assert measures["loss_true_minus_smoothed"] == pytest.approx([0.1] * 3)
+    assert measures["excess_smoothed_minus_true"] == pytest.approx([1.0] * 3)
+    assert evidence.H22(runs)["MNIST"]["excess_small_minus_standard"] == pytest.approx([4.0] * 3)
+    assert evidence.H30(runs)["MNIST"]["excess_with_minus_without"] == pytest.approx([1.0] * 3)
+    assert evidence.H31(runs)["MNIST"].keys() == {f"excess {kind}" for kind in evidence.PRIOR}
+    assert not evidence.H31(runs.where(change="released"))
+    [found] = judged(claims, evidence, names=["H33"], timed=groups("several")["timed"])
+    assert found.verdict == "REPORTED" and found.evidence["plain_over_gram"] == (2.0,)
+
+
+def test_twins_are_compared_seed_by_seed():
+    runs = [twin_run(seed=seed) for seed in (10, 11, 12)]
+    runs += [twin_run(seed=seed, change="no prior", excess=3.0) for seed in (11, 12, 13)]
+    pairs = checks.pairs_of_twins(Runs(runs), checks.BASE, checks.BASE | {"change": "no prior"})
+    assert [a.parameters["seed"] for a, _ in pairs] == [11, 12]
+    assert checks.gap(Runs(runs, title=title), "excess", change="no prior").low == pytest.approx(2)
+    assert not checks.gap(Runs(runs), "excess", first="He").low > 0
+    assert {*checks.named(Runs(runs))} == {"as released", "no prior"}
+
+
+def test_the_tables_of_the_checks_by_hand():
+    runs = groups("several")
+    steps = checks.steps(runs["timed"]).set_index("form")
+    assert steps.loc[checks.FORMS["gram"], "gain"] == pytest.approx(2)
+    assert steps.loc[checks.FORMS["mixed"], "hours of 100,000"] == pytest.approx(20_000 / 3600)
+    processing = checks.processing(runs["processed"].where(dataset="mnist"))
+    assert processing["SSIM, window 3"].tolist() == pytest.approx([0.4, 0.3])
+    table = checks.twin_table(runs["twins"])
+    assert len(table) == 2 * len(KINDS_OF_TWIN) and table["null, found"].eq(4).all()
+    assert checks.convolution(runs["convolved"])["mixtures, close"].eq(3).all()
 
 
 def test_claims_at_fifty_images_are_judged_at_fifty_images():
@@ -262,9 +373,16 @@ def test_sentences_never_hold_a_missing_number(kind):
         reading.answer(same, runs["spent"], "200"), reading.who_could_tell(same),
         reading.finding(same), reading.trust_finding(same),
         reading.mean(same, "hits"), reading.median(runs["trained"], "smallest_margin"),
+        checks.padding(runs["padded"]), checks.counts(runs["counted"]),
+        checks.plane(runs["freed"], runs["circles"]), checks.hardware(runs["timed"]),
         reading.titles(same), reading.held_out_images(same), reading.ranks(runs["trained"]),
     ]  # fmt: skip
     assert not [text for text in said if "nan" in text]
+    tables = [
+        checks.steps(runs["timed"]), checks.processing(runs["processed"]),
+        checks.convolution(runs["convolved"]), checks.twin_table(runs["twins"]),
+    ]  # fmt: skip
+    assert {table.empty for table in tables} == {kind in ("empty", "failed")}
     assert reading.scores(runs["attacked"]).empty == (kind in ("empty", "failed"))
 
 
