@@ -22,6 +22,9 @@ from ruamel.yaml import YAML
 
 import reference
 from execute import RECORD, describe_cell, library_hash, ran_completely
+from execution_status import filled as with_status
+from execution_status import records_of
+from figure_sources import Sources
 from percent import (
     NotebookError,
     cell_tags,
@@ -436,6 +439,7 @@ def filled_pages(root: Path, notebooks: dict[str, NotebookNode]) -> dict[str, st
         before = path.read_text(encoding="utf-8")
         after, wrong = take_over(before, notebooks, chapters, addresses, APPENDIX)
         problems += [f"book/{path.name}: {problem}" for problem in wrong]
+        after = with_status(after, records_of(notebooks, RECORD), chapters)
         if after != before:
             filled[path.name] = after
     if problems:
@@ -497,7 +501,8 @@ def write_chapters(
     for folder in (target / "notebooks", sources, downloads):
         folder.mkdir(parents=True)
     library_now = library_hash(root)
-    blocks = {}
+    data = Sources(root, target / "_extra" / "figure-data", "../figure-data")
+    blocks, figures = {}, {}
     for source in list_notebooks(root / "notebooks"):
         stem = source.stem
         if stem not in notebooks:
@@ -505,6 +510,7 @@ def write_chapters(
             continue
         shutil.copy(source, sources)
         take_dark(notebooks[stem], target / "_static" / "dark")
+        figures |= data.blocks(notebooks[stem], notebooks[stem].metadata[RECORD])
         nbformat.write(notebooks[stem], downloads / f"{stem}.ipynb")  # in the order that executes
         place_plays(notebooks[stem])
         nbformat.write(pages[stem].chapter, target / "notebooks" / f"{stem}.ipynb")
@@ -515,3 +521,4 @@ def write_chapters(
             notebooks[stem].metadata[RECORD], library_now, under_heading=moved
         )
     (target / "provenance.json").write_text(json.dumps(blocks, indent=1), encoding="utf-8")
+    (target / "figures.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")

@@ -115,6 +115,11 @@ def with_class(picture: str, name: str) -> str:
     return picture.replace("<img", f'<img class="{name}"', 1)
 
 
+def add_sources(body: str, blocks: dict[str, str]) -> str:
+    """Below each figure, where it comes from.  blocks: figure's name -> HTML."""
+    return FIGURE.sub(lambda figure: figure[0] + blocks.get(figure["name"], ""), body)
+
+
 # --- plays ----------------------------------------------------------------------------------
 
 
@@ -158,7 +163,8 @@ def add_extras(
     dark = {path.stem: context["pathto"](f"_static/dark/{path.name}", 1) for path in pictures}
     blocks = json.loads((source / "provenance.json").read_text(encoding="utf-8"))
     body = add_dark(LIVE_CELLS.sub("", context["body"]), dark)
-    context["body"] = link_pictures(body) + blocks.get(pagename, "")
+    figures = json.loads((source / "figures.json").read_text(encoding="utf-8"))
+    context["body"] = add_sources(link_pictures(body), figures) + blocks.get(pagename, "")
 
 
 def offer_whole_notebook(
