@@ -33,7 +33,7 @@ from lib.rowspace import row_space
 RUNGS = (0.25, 0.5, 0.75, 1.0)  # of the rank; a rung below LOWEST is left out
 LOWEST, HIGHEST = 40, 300  # ranks
 FLOORS = (0.1, 0.01, 0.001)  # ε, one after the other
-ITERATIONS = 60  # of L-BFGS, for each
+ITERATIONS = 100  # of L-BFGS, for each
 AGREED = 0.7  # agreement from which a component seeds the next rung
 SAME = 0.9  # |correlation| from which two components are one
 TINY = 1e-12
@@ -120,9 +120,7 @@ def _handed_over(
     )
 
 
-def _require(
-    change: Tensor, shape: tuple[int, int, int], bias: Tensor | None, starts: int
-) -> None:
+def _require(change: Tensor, shape: tuple[int, int, int], bias: Tensor | None, starts: int) -> None:
     if change.ndim != 2:
         raise ValueError(
             f"the change of a layer is a matrix [neurons, inputs], not {list(change.shape)}"

@@ -19,7 +19,7 @@ import percent
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = {"lib", "harness", "chapters", "notebooks", "tools", "benchmarks", "tests"}
-ATTACKS = ("inversion", "likeness", "kkt", "rowspace", "reconstruction", "bilevel")
+ATTACKS = ("inversion", "likeness", "kkt", "rowspace", "reconstruction", "bilevel", "unmixing")
 TRUTH = {f"lib.{name}" for name in ("data", "sets", "images", "matching", "diversity", "models")}
 HIDING = {"hide-input", "remove-input", "hide-cell", "remove-cell"}
 
