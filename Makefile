@@ -10,7 +10,7 @@ ONE_AT_A_TIME := $(if $(shell command -v flock),flock $(VENV).lock)
 CANDIDATES := $(or $(PYTHON),python3 python3.13 python3.12 python3.11 python)
 SUITABLE := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))
 
-.PHONY: help book published paper serve test bench verify chapter clean distclean
+.PHONY: help book published paper executed serve test bench verify chapter clean distclean
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1|/p' Makefile | awk -F'|' '{ printf "make %-10s %s\n", $$1, $$2 }'
@@ -27,6 +27,9 @@ published: $(STAMP)  ## build the site from the published results, without compu
 paper: $(STAMP)  ## execute every chapter with the papers' protocols, on a GPU; again after a stop
 	$(BIN)/python tools/paper.py $(if $(OVERRIDES),--overrides "$(OVERRIDES)")
 	$(BIN)/python tools/site.py --profile paper
+
+executed: $(STAMP)  ## gather what the branch of executed notebooks holds; after make published
+	$(BIN)/python tools/executed_branch.py --profile laptop
 
 serve: $(STAMP)  ## show the last built site at a local address; Ctrl-C ends it
 	@index=$$(ls -t _build/site/*/index.html 2>/dev/null | head -n 1); \

@@ -20,6 +20,7 @@ import nbformat
 from nbformat import NotebookNode
 from ruamel.yaml import YAML
 
+import page_facts
 import reference
 from execute import RECORD, describe_cell, library_hash, ran_completely
 from execution_status import filled as with_status
@@ -522,3 +523,6 @@ def write_chapters(
         )
     (target / "provenance.json").write_text(json.dumps(blocks, indent=1), encoding="utf-8")
     (target / "figures.json").write_text(json.dumps(figures, indent=1), encoding="utf-8")
+    titles = {stem: title_of(notebook, stem) for stem, notebook in notebooks.items()}
+    appendices = [stem for stem in titles if pages[stem].appendix]
+    page_facts.write(target / "facts.json", page_facts.facts(root, titles, appendices, APPENDIX))

@@ -6,6 +6,7 @@ the finished page rather than to its document, so that neither figure numbers no
 depend on them: wall times would otherwise change the index at every build.
 """
 
+import html
 import json
 import re
 import shutil
@@ -36,6 +37,9 @@ BY_FILE = re.compile(
 LIVE_CELLS = re.compile(
     r'<script type="text/x-thebe-config">.*?</script>|<script>kernelName = .*?</script>', re.DOTALL
 )
+# a link within the book to an entry of the bibliography, or to a figure
+REFERENCE = re.compile(r'<a class="reference internal" href="[^"#]*#(?P<target>[^"]+)"[^>]*>')
+WORDS_A_MINUTE = 220
 
 
 # --- numbers --------------------------------------------------------------------------------
@@ -120,6 +124,91 @@ def add_sources(body: str, blocks: dict[str, str]) -> str:
     return FIGURE.sub(lambda figure: figure[0] + blocks.get(figure["name"], ""), body)
 
 
+# --- titles, ends, links ---------------------------------------------------------------------
+
+
+def minutes(body: str) -> int:
+    """How long the prose of a page takes to read; code, tables and formulas do not count."""
+    prose = re.sub(
+        r"<(pre|script|style|table|details|svg|math)\b.*?</\1>", " ", body, flags=re.DOTALL
+    )
+    words = re.sub(r"<[^>]+>|\\[(\[].*?\\[)\]]", " ", prose, flags=re.DOTALL).split()
+    return max(1, round(len(words) / WORDS_A_MINUTE))
+
+
+def add_facts(body: str, pagename: str, facts: dict[str, Any]) -> str:
+    """Below the title of a chapter how long it takes to read and where its notebook opens."""
+    if pagename not in facts["launch"]:
+        return body
+    time = minutes(body)
+    parts = [f"{time} minute{'s' * (time > 1)} to read", facts["launch"][pagename]]
+    line = f'<p class="page-facts">{" · ".join(filter(None, parts))}</p>'
+    return body.replace("</h1>", f"</h1>{line}", 1)
+
+
+def page_end(pagename: str, facts: dict[str, Any]) -> str:
+    """At the end of each page: how to cite it, licence, repository."""
+    cite = facts["cite"].get(pagename, facts["cite"].get("", ""))
+    foot = f"<p>{facts['foot']}</p>" if facts["foot"] else ""
+    return f'<div class="page-end">{cite}{foot}</div>' if cite or foot else ""
+
+
+def add_notes(body: str, captions: dict[str, str]) -> str:
+    """What a link to the bibliography or to a figure leads to, told when one points at it.
+
+    Browsers show a `title` to a mouse only; `data-note` is shown by the style sheet to a keyboard
+    and a finger, too.  captions: figure's name -> its caption as plain text.
+    """
+
+    def noted(link: re.Match) -> str:
+        tag, target = link[0], html.unescape(link["target"])
+        title = re.search(r' title="([^"]*)"', tag)
+        note = title[1] if title else html.escape(captions.get(target, ""))
+        if not note:
+            return tag
+        bare = tag.replace(title[0], "") if title else tag
+        return f'{bare[:-1]} data-note="{note}" aria-description="{note}">'
+
+    return REFERENCE.sub(noted, body)
+
+
+def figure_captions(body: str) -> dict[str, str]:
+    """Name -> caption as plain text, number first, of the figures on a page without formulas in it."""
+    found = {}
+    for figure in FIGURE.finditer(body):
+        caption = re.search(r"<figcaption>(.*?)</figcaption>", figure[0], flags=re.DOTALL)
+        if caption and 'class="math' not in caption[1]:
+            text = re.sub(
+                r"<a class=\"headerlink\".*?</a>|<[^>]+>", "", caption[1], flags=re.DOTALL
+            )
+            found[figure["name"]] = " ".join(html.unescape(text).split())
+    return found
+
+
+def social(pagename: str, title: str, body: str, facts: dict[str, Any]) -> str:
+    """What a link to the page shows elsewhere: title, first sentences, and the book's picture."""
+    first = re.search(r"<p>(.*?)</p>", body, flags=re.DOTALL)
+    words = html.unescape(re.sub(r"<[^>]+>", "", first[1])).split() if first else []
+    plain = html.unescape(re.sub(r"<[^>]+>", "", title))
+    described = (
+        " ".join(words)[:200].rsplit(" ", 1)[0] if len(" ".join(words)) > 200 else " ".join(words)
+    )
+    tags = {
+        "og:type": "article",
+        "og:site_name": facts["site"],
+        "og:title": plain,
+        "og:description": described,
+        "og:url": f"{facts['base']}{pagename}.html" if facts["base"] else "",
+        "og:image": facts["picture"],
+        "twitter:card": "summary_large_image" if facts["picture"] else "summary",
+    }
+    return "".join(
+        f'\n    <meta property="{key}" content="{html.escape(value)}">'
+        for key, value in tags.items()
+        if value
+    )
+
+
 # --- plays ----------------------------------------------------------------------------------
 
 
@@ -132,9 +221,9 @@ class Play(SphinxDirective):
     has_content = True
 
     def run(self) -> list[nodes.Node]:
-        html = nodes.raw("", "\n".join(self.content), format="html")
+        content = nodes.raw("", "\n".join(self.content), format="html")
         words, messages = self.parse_inline(self.arguments[0])
-        figure = nodes.figure("", html, nodes.caption(self.arguments[0], "", *words))
+        figure = nodes.figure("", content, nodes.caption(self.arguments[0], "", *words))
         self.set_source_info(figure)
         self.add_name(figure)
         return [figure, *messages]
@@ -163,8 +252,16 @@ def add_extras(
     dark = {path.stem: context["pathto"](f"_static/dark/{path.name}", 1) for path in pictures}
     blocks = json.loads((source / "provenance.json").read_text(encoding="utf-8"))
     body = add_dark(LIVE_CELLS.sub("", context["body"]), dark)
-    figures = json.loads((source / "figures.json").read_text(encoding="utf-8"))
-    context["body"] = add_sources(link_pictures(body), figures) + blocks.get(pagename, "")
+    figures, facts = (
+        json.loads((source / name).read_text(encoding="utf-8"))
+        for name in ("figures.json", "facts.json")
+    )
+    context["metatags"] = context.get("metatags", "") + social(
+        pagename, context.get("title", ""), body, facts["social"]
+    )
+    body = add_facts(add_notes(body, figure_captions(body)), pagename, facts)
+    body = add_sources(link_pictures(body), figures) + blocks.get(pagename, "")
+    context["body"] = body + page_end(pagename, facts)
 
 
 def offer_whole_notebook(
