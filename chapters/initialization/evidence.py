@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from chapters.initialization import reading
 from chapters.initialization.design import (
     BILEVEL,
+    INVENTED,
     NETWORKS,
     NOISE,
     OF_THE_PAPER,
@@ -22,6 +23,7 @@ from chapters.initialization.design import (
     PAPER,
     SAME,
     TABLE_1,
+    TELLERS,
     TRUTH,
 )
 from chapters.initialization.reading import at, by
@@ -226,20 +228,20 @@ def R23(told: Runs, tuning: Runs) -> Mapping[str, Measures]:
 
 
 def R23_invented(told: Runs, tuning: Runs) -> Mapping[str, Measures]:
-    return _told(told, tuning, kind="invented_")
+    return _told(told, tuning, kind=INVENTED)
 
 
 def R23_paper(told: Runs, tuning: Runs) -> Mapping[str, Measures]:
     return _told(told, tuning, attacks=OF_THE_PAPER)
 
 
-def _told(told: Runs, tuning: Runs, **how) -> Mapping[str, Measures]:
+def _told(
+    told: Runs, tuning: Runs, attacks: Sequence[str] = (*TELLERS,), kind: str = ""
+) -> Mapping[str, Measures]:
     found = {}
     for dataset in told.of("dataset"):
-        chosen = reading.detector(
-            tuning.where(dataset=dataset), how.get("attacks", reading.TELLERS)
-        )
-        values = reading.told_by(told.where(dataset=dataset), chosen, how.get("kind", ""))
+        chosen = reading.detector(tuning.where(dataset=dataset), attacks, kind)
+        values = reading.told_by(told.where(dataset=dataset), chosen, kind)
         if values:
             found[told.title(dataset)] = {"best_blind_auroc": values}
     return found

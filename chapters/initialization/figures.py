@@ -11,6 +11,7 @@ from chapters.initialization import reading
 from chapters.initialization.design import (
     ATTACKS,
     BILEVEL,
+    INVENTED,
     NETWORKS,
     PAPER,
     REFUTES,
@@ -57,7 +58,7 @@ def told_apart(told: Runs, tuning: Runs, finding: str = "") -> Figure | None:
             ax.axvline(0.5, color=MUTED, ls="--", lw=1, zorder=1)
             for y, attack in enumerate(rows):
                 own, chosen = told.where(dataset=dataset), tuning.where(dataset=dataset)
-                _told_row(ax, y, own, reading.detector(chosen, [attack]))
+                _told_row(ax, y, own, chosen, attack)
             ax.set(xlim=(0.22, 1.04), ylim=(len(rows) - 0.35, -0.65))
             ax.set_xticks([0.5, SUPPORTS, REFUTES, 1], ["0.5", ".6", ".7", "1"], fontsize=8)
         panels[0].set_yticks(range(len(rows)), [_in_two(TELLERS[attack]) for attack in rows])
@@ -71,15 +72,18 @@ def told_apart(told: Runs, tuning: Runs, finding: str = "") -> Figure | None:
     return fig
 
 
-def _told_row(ax: Axes, y: float, told: Runs, chosen: reading.Detector | None) -> None:
-    values = reading.told_by(told, chosen)
-    if not values:
-        words = "too few hits or misses"
-        ax.text(1.03, y, words, fontsize=7, va="center", ha="right", color=MUTED, style="italic")
-        return
-    seeds(ax, y, values, TRUE)
-    seeds(ax, y + 0.26, reading.told_by(told, chosen, "invented_"), OTHER, "D")
-    ax.text(1.03, y - 0.32, f"by {SIGNALS[chosen.signal]}", fontsize=7, va="center", ha="right")
+def _told_row(ax: Axes, y: float, told: Runs, tuning: Runs, attack: str) -> None:
+    """The marks of one attack, and above them the signal, or the two, that was chosen."""
+    names = []
+    for kind, place, colour, marker in (("", 0.0, TRUE, "o"), (INVENTED, 0.26, OTHER, "D")):
+        chosen = reading.detector(tuning, [attack], kind)
+        if values := reading.told_by(told, chosen, kind):
+            seeds(ax, y + place, values, colour, marker)
+            names.append(SIGNALS[chosen.signal])
+    words = f"by {' / '.join(dict.fromkeys(names))}" if names else "too few hits or misses"
+    look = {} if names else {"color": MUTED, "style": "italic"}
+    height = y - 0.32 if names else y
+    ax.text(1.03, height, words, fontsize=7, va="center", ha="right", **look)
 
 
 def _in_two(name: str) -> str:
@@ -171,6 +175,8 @@ def _group(fig: Figure, run: Result | None, left: float, top: float, cell: float
 
 # --- weights ------------------------------------------------------------------------------------
 
+LEAST = 1e-14  # of a squared distance, where an axis is logarithmic
+
 
 def weights(mixed: Runs, loosened: Runs) -> Figure | None:
     """‖θ* − θ‖² of the bilevel attack: along its steps, and against the tolerance below it."""
@@ -179,15 +185,17 @@ def weights(mixed: Runs, loosened: Runs) -> Figure | None:
         return None
     with style():
         fig, (along, against) = small_multiples(
-            ["along the steps", "by the tolerance, from noise"], height=2.5
+            ["along the steps", "by the tolerance inside"], height=2.5
         )
         for start, pure in STARTS.items():
             for run in reading.at(bilevel, pure):
-                line = np.asarray(run["along_distance"], dtype=float)
+                line = np.maximum(np.asarray(run["along_distance"], dtype=float), LEAST)
                 along.plot(run["along_step"], line, color=OF_START[start], lw=1.2, alpha=0.8)
-        for seed in loosened.of("seed"):
-            own = loosened.where(seed=seed).frame().sort_values("tolerance")
-            against.plot(own["tolerance"], own["distance"], "o-", color=RANDOM, ms=3, lw=1)
+        for start, pure in STARTS.items():
+            if own := reading.at(loosened, pure):
+                line = own.frame().sort_values("tolerance")
+                distance = line["distance"].clip(lower=LEAST)
+                against.plot(line["tolerance"], distance, "o-", color=OF_START[start], ms=3, lw=1)
         for ax in (along, against):
             for value in TABLE_1["affine"].values():
                 ax.axhline(value, color=INK, lw=0.8, ls=":")

@@ -229,8 +229,10 @@ class Detector(NamedTuple):
     tuning: float
 
 
-def detector(tuning: Runs, attacks: Sequence[str] = (*TELLERS,)) -> Detector | None:
+def detector(tuning: Runs, attacks: Sequence[str] = (*TELLERS,), kind: str = "") -> Detector | None:
     """The attack and signal of the highest mean AUROC on the tuning draws.
+
+    kind: against natural misses, or `design.INVENTED`.
 
     Of those alone whose groups are large enough to be told apart on at least half of the draws.
     """
@@ -238,7 +240,7 @@ def detector(tuning: Runs, attacks: Sequence[str] = (*TELLERS,)) -> Detector | N
     for attack in attacks:
         runs = tuning.where(attack=attack)
         for signal in SIGNALS:
-            values = _aurocs(runs, f"auroc_{signal}").to_numpy()
+            values = _aurocs(runs, f"auroc_{kind}{signal}").to_numpy()
             if len(values) and 2 * len(values) >= len(runs):
                 found.append(Detector(attack, signal, float(values.mean())))
     return max(found, key=lambda one: one.tuning, default=None)
@@ -251,7 +253,7 @@ def _aurocs(runs: Runs, name: str) -> pd.Series:
 
 
 def told_by(told: Runs, chosen: Detector | None, kind: str = "") -> list[float]:
-    """AUROC of a detector on other draws, by seed; kind: "invented_" instead of natural misses."""
+    """AUROC of a detector on other draws, by seed; kind: as for `detector`."""
     if chosen is None:
         return []
     return _aurocs(told.where(attack=chosen.attack), f"auroc_{kind}{chosen.signal}").tolist()
@@ -270,7 +272,7 @@ def best_told(
     told: Runs, tuning: Runs, attacks: Sequence[str] = (*TELLERS,), kind: str = ""
 ) -> tuple[Detector | None, Interval]:
     """The detector that the tuning draws choose, and its AUROC over the seeds of the others."""
-    chosen = detector(tuning, attacks)
+    chosen = detector(tuning, attacks, kind)
     return chosen, over_seeds(told_by(told, chosen, kind))
 
 

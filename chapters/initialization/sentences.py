@@ -8,6 +8,7 @@ import numpy as np
 from chapters.initialization import reading
 from chapters.initialization.design import (
     BILEVEL,
+    INVENTED,
     NETWORKS,
     NOISE,
     OF_THE_PAPER,
@@ -20,6 +21,7 @@ from chapters.initialization.design import (
     TELLERS,
     TRUTH,
     UNMIXED,
+    WITHOUT_START,
 )
 from chapters.initialization.reading import at, best_told, by, holds, interval, of_set
 from harness.results import Runs
@@ -87,8 +89,9 @@ def answer(told: Runs, tuning: Runs, mixed: Runs) -> str:
         return "Not run, or with too few hits to tell from misses: the end of the page says why."
     opening = "Not decided. "
     if found.low >= REFUTES:
-        opening = "**Yes**, after an attack that needs no start. " * (chosen.attack == UNMIXED)
-        opening = opening or f"**Yes**, after *{TELLERS[chosen.attack]}*. "
+        opening = f"**Yes**, after *{TELLERS[chosen.attack]}*. "
+        if chosen.attack in WITHOUT_START:
+            opening = "**Yes**, after an attack that needs no start. "
     elif found.high <= SUPPORTS:
         opening = "**No**, not by a signal tried here. "
     text = (
@@ -344,15 +347,19 @@ def blind(told: Runs, tuning: Runs) -> str:
         if chosen is None or not np.isfinite(found.estimate):
             lines.append(f"**{told.title(dataset)}**: too few hits or natural misses.")
             continue
-        _, strangers = best_told(own, chose, kind="invented_")
+        invented, strangers = best_told(own, chose, kind=INVENTED)
         _, paper = best_told(own, chose, OF_THE_PAPER)
         lines.append(
             f"**{told.title(dataset)}**: {TELLERS[chosen.attack]}, by {SIGNALS[chosen.signal]}, "
             f"{two(found)}: {_against(found)}. "
-            f"Against inventions {two(strangers)}. The paper's KKT attack: {two(paper)}"
+            f"Against inventions {two(strangers)}, by {_signal(invented)}. The paper's KKT attack: {two(paper)}"
             + (f", {_against(paper)}." if np.isfinite(paper.estimate) else ".")
         )
     return "\n".join(f"- {line}" for line in lines) or NOT_RUN
+
+
+def _signal(chosen: reading.Detector | None) -> str:
+    return SIGNALS[chosen.signal] if chosen else "–"
 
 
 def _against(found: Interval) -> str:
@@ -366,16 +373,16 @@ def _against(found: Interval) -> str:
 
 @needs_runs
 def trusted(told: Runs) -> str:
-    """Of what an attack ranks first, how much is a training image."""
+    """How many natural-looking candidates of the unmixing are misses, and what agreement puts first."""
     each = [
-        f"{percent(runs.values('precision_top'))} ({told.title(dataset)})"
+        f"{over_runs(runs, 'hits_natural'):.0f} hits and {over_runs(runs, 'misses_natural'):.1f} misses "
+        f"look natural, and of the first n/4 by agreement {percent(runs.values('precision_top'))} are "
+        f"hits ({told.title(dataset)})"
         for dataset in told.of("dataset")
         for runs in [told.where(dataset=dataset, attack=UNMIXED)]
         if runs
     ]
-    return (
-        f"Of the first n/4 candidates by agreement, training images are: {', '.join(each) or '–'}."
-    )
+    return f"Of what unmixing gives, per draw, {'; '.join(each)}." if each else NOT_RUN
 
 
 # --- landscape and widths ---------------------------------------------------------------------------
