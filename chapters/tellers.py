@@ -134,10 +134,14 @@ def facing(network: nn.Module, images: Tensor) -> Tensor:
     return torch.where(larger[:, None, None, None], images, -images)
 
 
-def network_of(training: data.DataSet, seed: int, protocol: str, epochs: int) -> nn.Module:
-    """Chapter 7's network, kept in a scratch folder."""
+def network_of(
+    training: data.DataSet, seed: int, protocol: str, epochs: int, homogeneous: bool = True
+) -> nn.Module:
+    """Chapter 7's network, kept in a scratch folder; protocol, epochs: as for `fit_margin`."""
     x, signs, _ = centred(training)
-    network = models.MLP(x[0].numel(), generator=torch.Generator().manual_seed(seed)).to(x.device)
+    network = models.MLP(
+        x[0].numel(), homogeneous=homogeneous, generator=torch.Generator().manual_seed(seed)
+    ).to(x.device)
 
     def fit() -> nn.Module:
         margin.fit_margin_in_span(network, x, signs, epochs=epochs, protocol=protocol)
@@ -149,7 +153,7 @@ def network_of(training: data.DataSet, seed: int, protocol: str, epochs: int) ->
 
     code = [margin.fit_margin_in_span, models.MLP]
     return kept(
-        [training.images, training.labels, seed, protocol, epochs, *code],
+        [training.images, training.labels, seed, protocol, epochs, homogeneous, *code],
         fit,
         save=lambda trained: safetensors.torch.save(trained.state_dict()),
         load=load,
