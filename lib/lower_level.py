@@ -258,7 +258,7 @@ def _by_lbfgs(problem: LowerLevel, tolerance: float) -> None:
 def _by_newton(problem: LowerLevel, tolerance: float, most_steps: int) -> None:
     """Truncated Newton steps (Dembo & Steihaug 1983), halved until E falls enough (Armijo 1966).
 
-    Near the optimum, where differences of E are rounding, until the gradient norm falls.
+    Where differences of E are rounding whole steps are taken, until the gradient norm rises.
     """
     for _ in range(most_steps):
         z, norm = problem.z, problem.gradient_norm
@@ -268,16 +268,15 @@ def _by_newton(problem: LowerLevel, tolerance: float, most_steps: int) -> None:
         residual = min(0.1, math.sqrt(norm))
         step = solve_by_products(problem.hessian_product, gradient, residual, MOST_PRODUCTS)
         slope = (gradient @ step).item()
+        rounding = 10 * torch.finfo(z.dtype).eps * abs(value)
         for length in LENGTHS:
             moved = z - length * step
-            if problem.energy(moved).item() <= value - 1e-4 * length * slope:
+            if problem.energy(moved).item() <= value - 1e-4 * length * slope + rounding:
                 break
-        else:
-            moved = z - step
         smaller = problem.gradient(moved).norm().item()
         if not math.isfinite(smaller + value):
             raise NonFiniteLoss(f"the lower level's loss is {value} at step {problem.steps}")
-        if length == LENGTHS[-1] and smaller >= norm:
+        if smaller >= norm and length * slope <= rounding:
             break
         problem.move_to(moved, smaller, problem.steps + 1)
 

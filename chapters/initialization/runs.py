@@ -2,6 +2,7 @@
 
 import time
 
+from chapters import equations
 from chapters.starting import TOLERANCE, judged, pools, start, uniform_weights, victim
 from lib.bilevel import Bilevel, bilevel_attack
 from lib.lower_level import as_change
@@ -91,4 +92,30 @@ def met(found: Bilevel, tolerance: float) -> dict[str, float]:
         "lower_gradient_norm": max(norm for norm, kept in zip(norms, found.kept) if kept),
         "lower_steps": found.lower_steps,
         "converged": sum(norm <= tolerance for norm in norms) / len(norms),
+    }
+
+
+def theory(
+    dataset: str,
+    seed: int,
+    n: int,
+    sets: int = 1000,
+    labels: str | dict[str, list[str]] | None = None,
+    held_out: int = 1000,
+    device: str = "cpu",
+) -> dict:
+    """What the paper proves or says in passing, in small networks: R01 to R04 and R17.
+
+    sets: of random images, for the bound of R02.  labels, held_out: as for `bilevel`. Images are
+    averaged down to 8 x 8 pixels; see `chapters.equations` for what each number means.
+    """
+    images = equations.small(pools(dataset, n, seed, labels, held_out, device))
+    started = time.perf_counter()
+    return {
+        **equations.same_objective(images, seed),
+        **equations.majoriser(images, seed, sets),
+        **equations.other_optimum(images),
+        **equations.repeated(images, seed),
+        **equations.count_starts(images),
+        "seconds": time.perf_counter() - started,
     }
