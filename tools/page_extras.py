@@ -39,6 +39,10 @@ LIVE_CELLS = re.compile(
 )
 # a link within the book to an entry of the bibliography, or to a figure
 REFERENCE = re.compile(r'<a class="reference internal" href="[^"#]*#(?P<target>[^"]+)"[^>]*>')
+PARAGRAPH = re.compile(r"<p>.*?</p>", re.DOTALL)
+NOT_PROSE = re.compile(
+    r"(<a\b.*?</a>|<code\b.*?</code>|<span class=\"math.*?</span>|<[^>]+>)", re.DOTALL
+)
 WORDS_A_MINUTE = 220
 
 
@@ -185,6 +189,38 @@ def figure_captions(body: str) -> dict[str, str]:
     return found
 
 
+def mark_terms(body: str, known: list[list[str]], address: str) -> str:
+    """Explain each term where a paragraph of the page has it first.
+
+    known: [term, meaning, name of the table that has it].  address: of the page of these tables.
+    """
+    waiting = {term: (meaning, table) for term, meaning, table in known}
+
+    def in_paragraph(paragraph: re.Match) -> str:
+        parts = NOT_PROSE.split(paragraph[0])  # odd places: tags, links, code, formulas
+        place = 0
+        while place < len(parts):
+            for term in sorted(waiting, key=len, reverse=True):
+                words = r"\s+".join(map(re.escape, html.escape(term).split()))
+                pattern = rf"(?<![\w-]){words}(?![\w-])"
+                found = re.search(pattern, parts[place])
+                if found is None:
+                    continue
+                meaning, table = waiting.pop(term)
+                note = html.escape(f"{term}: {meaning}")
+                link = (
+                    f'<a class="term" href="{address}#{table}" data-note="{note}" '
+                    f'aria-description="{note}">{found[0]}</a>'
+                )
+                before, after = parts[place][: found.start()], parts[place][found.end() :]
+                parts[place : place + 1] = [before, link, after]
+                break  # what follows is the next piece
+            place += 2
+        return "".join(parts)
+
+    return PARAGRAPH.sub(in_paragraph, body)
+
+
 def social(pagename: str, title: str, body: str, facts: dict[str, Any]) -> str:
     """What a link to the page shows elsewhere: title, first sentences, and the book's picture."""
     first = re.search(r"<p>(.*?)</p>", body, flags=re.DOTALL)
@@ -259,7 +295,12 @@ def add_extras(
     context["metatags"] = context.get("metatags", "") + social(
         pagename, context.get("title", ""), body, facts["social"]
     )
-    body = add_facts(add_notes(body, figure_captions(body)), pagename, facts)
+    body = add_notes(body, figure_captions(body))
+    if CHAPTER.match(pagename):
+        terms = facts["terms"]
+        if terms["known"]:
+            body = mark_terms(body, terms["known"], context["pathto"](terms["page"]))
+    body = add_facts(body, pagename, facts)
     body = add_sources(link_pictures(body), figures) + blocks.get(pagename, "")
     context["body"] = body + page_end(pagename, facts)
 

@@ -14,9 +14,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import glossary
 from percent import NotebookError, parse_yaml
 
 BRANCH = "executed"
+NOTATION = "book/notation"  # the page that defines terms
 GITHUB = re.compile(r"https://github\.com/(?P<owner>[\w.-]+)/(?P<name>[\w.-]+?)(?:\.git)?/?")
 PICTURE = "social-preview.png"  # in book/_static, 1200 x 630
 
@@ -127,7 +129,7 @@ def cite_block(entry: str) -> str:
 
 
 def facts(root: Path, titles: Mapping[str, str], appendices: Sequence[str], suffix: str) -> dict:
-    """What `page_extras` adds to pages: "launch", "cite", "foot" and "social".
+    """What `page_extras` adds to pages: "launch", "cite", "foot", "social" and "terms".
 
     titles: of the executed chapters, by stem.  appendices: stems of those that have one, whose page
     is called with the suffix.  Raises NotebookError when _config.yml or CITATION.cff is malformed.
@@ -155,7 +157,15 @@ def facts(root: Path, titles: Mapping[str, str], appendices: Sequence[str], suff
         "base": base.rstrip("/") + "/" if base else "",
         "picture": f"{base.rstrip('/')}/_static/{PICTURE}" if picture else "",
     }
-    return {"launch": launch, "cite": cite, "foot": " · ".join(foot), "social": social}
+    notation = root / f"{NOTATION}.md"
+    known = glossary.terms(notation.read_text(encoding="utf-8")) if notation.is_file() else []
+    return {
+        "launch": launch,
+        "cite": cite,
+        "foot": " · ".join(foot),
+        "social": social,
+        "terms": {"page": NOTATION, "known": [list(term) for term in known]},
+    }
 
 
 def write(target: Path, found: Mapping[str, Any]) -> None:
