@@ -28,8 +28,8 @@ def padding(padded: Runs) -> str:
     most = max(max(run["change_padded"], run["change_duplicated"]) for run in padded)
     left = np.mean([run["solution"] / run["squared_norm"] for run in padded])
     return (
-        f"Over {len(padded)} trained networks the loss of a solution, the training images with their "
-        f"best multipliers, moves by at most {most:.1g} when it is padded with as many random points "
+        "The loss of a solution, the training images with fitted multipliers, moves by up to "
+        f"{most:.1g} over {len(padded)} trained networks when it is padded with as many random points "
         "of multiplier 0, or when every image is doubled and its multiplier halved. These solutions "
         f"leave {left:.2f} of the weights unexplained."
     )

@@ -444,12 +444,13 @@ def test_the_table_counts_close_pairs_and_puts_the_best_attack_first():
 
 # --- the page without its runs -------------------------------------------------------------------
 
+UNCHECKED = {name: [] for name in ("circle_seeds", "check_seeds", "twin_seeds", "counted_for")}
 NOWHERE = {
     "nothing is computed": {"compute": False},
-    "an odd number": {"n": 7, "sizes": [7], "circle_seeds": []},
-    "more than there are": {"n": 1400, "sizes": [1400], "circle_seeds": []},
-    "an unknown set": {"datasets": ["nowhere"], "circle_seeds": []},
-    "no such labels": {"task": {"labels": "stripes"}, "circle_seeds": []},
+    "an odd number": {"n": 7, "sizes": [7], **UNCHECKED},
+    "more than there are": {"n": 1400, "sizes": [1400], **UNCHECKED},
+    "an unknown set": {"datasets": ["nowhere"], **UNCHECKED},
+    "no such labels": {"task": {"labels": "stripes"}, **UNCHECKED},
 }
 
 
