@@ -31,11 +31,12 @@ budget = 100  # iterations of it; the paper has 100,000, its code 50,000
 circle_seeds = [10]
 circle_epochs = 1000
 circle_iterations = 100
-freed_iterations = 50  # of the paper's attack in the plane
+freed_epochs = 100  # of training, before the paper's attack in the plane
+freed_iterations = 30
 counted_for = [500]  # images, where equations and unknowns are counted
 checked = ["digits"]  # image sets of the checks of the paper's method
 check_seeds = [10]
-few = {"n": 10, "loss": 0.1, "epochs": 5000, "iterations": 100}  # small networks of these checks
+few = {"n": 10, "loss": 0.1, "epochs": 5000, "iterations": 50}  # small networks of these checks
 few_width = 50
 widths = [10, 50]  # where parameters are counted against unknowns
 per_image = [1, 2, 4]  # candidates
@@ -106,7 +107,7 @@ convolved = study(
     kkt_checks.convolutional, dataset=convolved_on, seed=check_seeds, **convolution, **task
 )
 freed = study(
-    runs.circle_freed, seed=circle_seeds, epochs=circle_epochs, iterations=freed_iterations
+    runs.circle_freed, seed=circle_seeds, epochs=freed_epochs, iterations=freed_iterations
 )
 changed = [{**checks.BASE, "change": change} for change in kkt_checks.TWINS]
 changed += [{**checks.BASE, "first": first} for first in kkt_checks.FIRST if first != "1e-4"]

@@ -360,7 +360,7 @@ def twins(twins: Runs) -> Figure:
     names = list(checks.named(twins))[::-1]
     with style():
         fig, panels = small_multiples(
-            ["excess hits", "loss left, share of the weights"], rows=len(datasets),
+            ["excess hits", "loss left"], rows=len(datasets),
             height=0.6 + (0.5 + 0.24 * len(names)) * len(datasets), sharex="col",
         )  # fmt: skip
         for line, dataset in zip(np.atleast_2d(panels), datasets):
@@ -397,10 +397,10 @@ def equations(padded: Runs, widened: Runs) -> Figure:
                 means = {x: np.mean([r[measure] for r in runs if place(r) == x])
                          for x in sorted(set(map(place, runs)))}  # fmt: skip
                 ax.plot(means.keys(), means.values(), color=TRAINED, lw=1.2)
-                ax.set_xscale("log")
                 ax.grid(True)
-        panels[0][1].axvline(1, color=MUTED, ls=":", lw=1)
-        panels[1][1].axvline(1, color=MUTED, ls=":", lw=1)
+            line[0].set_xticks(sorted({run.parameters["per_image"] for run in padded}))
+            line[1].axvline(1, color=MUTED, ls=":", lw=1)
+            line[1].set_xscale("log")
     return fig
 
 
