@@ -33,7 +33,9 @@ TABLE_1 = {
 
 # Who could tell: attacks as `tellings` calls them, and the signals that need no image.
 UNMIXED, RELEASED = "unmixed", "kkt released"
-INVENTED = "invented_"  # before a signal: hits against inventions, not natural misses
+# Before a signal, what it tells apart: natural-looking hits and misses of an attack; hits and
+# inventions, images that come from no training set or from another one.
+NATURAL, INVENTED = "natural_", "invented_"
 TELLERS = {
     "unmixed": "first layer, unmixed",
     "FastICA": "the same by FastICA",

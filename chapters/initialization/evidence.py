@@ -16,6 +16,7 @@ from chapters.initialization import reading
 from chapters.initialization.design import (
     BILEVEL,
     INVENTED,
+    NATURAL,
     NETWORKS,
     NOISE,
     OF_THE_PAPER,
@@ -236,7 +237,7 @@ def R23_paper(told: Runs, tuning: Runs) -> Mapping[str, Measures]:
 
 
 def _told(
-    told: Runs, tuning: Runs, attacks: Sequence[str] = (*TELLERS,), kind: str = ""
+    told: Runs, tuning: Runs, attacks: Sequence[str] = (*TELLERS,), kind: str = NATURAL
 ) -> Mapping[str, Measures]:
     found = {}
     for dataset in told.of("dataset"):

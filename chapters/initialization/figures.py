@@ -12,6 +12,7 @@ from chapters.initialization.design import (
     ATTACKS,
     BILEVEL,
     INVENTED,
+    NATURAL,
     NETWORKS,
     PAPER,
     REFUTES,
@@ -75,11 +76,11 @@ def told_apart(told: Runs, tuning: Runs, finding: str = "") -> Figure | None:
 def _told_row(ax: Axes, y: float, told: Runs, tuning: Runs, attack: str) -> None:
     """The marks of one attack, and above them the signal, or the two, that was chosen."""
     names = []
-    for kind, place, colour, marker in (("", 0.0, TRUE, "o"), (INVENTED, 0.26, OTHER, "D")):
+    for kind, place, colour, marker in ((NATURAL, 0.0, TRUE, "o"), (INVENTED, 0.26, OTHER, "D")):
         chosen = reading.detector(tuning, [attack], kind)
         if values := reading.told_by(told, chosen, kind):
             seeds(ax, y + place, values, colour, marker)
-            names.append(SIGNALS[chosen.signal])
+            names.append(("low " if chosen.lower else "") + SIGNALS[chosen.signal])
     words = f"by {' / '.join(dict.fromkeys(names))}" if names else "too few hits or misses"
     look = {} if names else {"color": MUTED, "style": "italic"}
     height = y - 0.32 if names else y

@@ -10,6 +10,7 @@ from scipy.stats import spearmanr
 from chapters.initialization.design import (
     ATTACKS,
     BILEVEL,
+    NATURAL,
     NETWORKS,
     OTHERS,
     SHARES,
@@ -218,23 +219,21 @@ def change_points(sized: Runs, measure: str = "auroc") -> list[float]:
 
 
 class Detector(NamedTuple):
-    """A signal of an attack, as the tuning draws chose it; `tuning` is its AUROC there.
-
-    That a high value speaks for a hit is fixed beforehand. Turned round, naturalness alone would
-    tell a median hit from misses that are chosen to look at least as natural.
-    """
+    """A signal of an attack, and whether low values speak for a hit, as the tuning draws chose it."""
 
     attack: str
     signal: str
-    tuning: float
+    lower: bool
+    tuning: float  # its AUROC there
 
 
-def detector(tuning: Runs, attacks: Sequence[str] = (*TELLERS,), kind: str = "") -> Detector | None:
-    """The attack and signal of the highest mean AUROC on the tuning draws.
-
-    kind: against natural misses, or `design.INVENTED`.
+def detector(
+    tuning: Runs, attacks: Sequence[str] = (*TELLERS,), kind: str = NATURAL
+) -> Detector | None:
+    """The attack, signal and direction of the highest mean AUROC on the tuning draws.
 
     Of those alone whose groups are large enough to be told apart on at least half of the draws.
+    kind: `design.NATURAL`, natural hits against natural misses, or `design.INVENTED`.
     """
     found = []
     for attack in attacks:
@@ -242,7 +241,8 @@ def detector(tuning: Runs, attacks: Sequence[str] = (*TELLERS,), kind: str = "")
         for signal in SIGNALS:
             values = _aurocs(runs, f"auroc_{kind}{signal}").to_numpy()
             if len(values) and 2 * len(values) >= len(runs):
-                found.append(Detector(attack, signal, float(values.mean())))
+                score = float(values.mean())
+                found.append(Detector(attack, signal, score < 0.5, max(score, 1 - score)))
     return max(found, key=lambda one: one.tuning, default=None)
 
 
@@ -252,11 +252,12 @@ def _aurocs(runs: Runs, name: str) -> pd.Series:
     return per_seed(has, name) if has else pd.Series(dtype=float)
 
 
-def told_by(told: Runs, chosen: Detector | None, kind: str = "") -> list[float]:
+def told_by(told: Runs, chosen: Detector | None, kind: str = NATURAL) -> list[float]:
     """AUROC of a detector on other draws, by seed; kind: as for `detector`."""
     if chosen is None:
         return []
-    return _aurocs(told.where(attack=chosen.attack), f"auroc_{kind}{chosen.signal}").tolist()
+    values = _aurocs(told.where(attack=chosen.attack), f"auroc_{kind}{chosen.signal}")
+    return (1 - values if chosen.lower else values).tolist()
 
 
 def of_set(runs: Runs, dataset: str) -> Runs:
@@ -269,7 +270,7 @@ def last(runs: Runs) -> Runs:
 
 
 def best_told(
-    told: Runs, tuning: Runs, attacks: Sequence[str] = (*TELLERS,), kind: str = ""
+    told: Runs, tuning: Runs, attacks: Sequence[str] = (*TELLERS,), kind: str = NATURAL
 ) -> tuple[Detector | None, Interval]:
     """The detector that the tuning draws choose, and its AUROC over the seeds of the others."""
     chosen = detector(tuning, attacks, kind)
@@ -324,8 +325,8 @@ def distances(mixed: Runs) -> pd.DataFrame:
 
 
 KINDS = {
-    "": "natural misses",
-    "natural_": "the same, natural hits alone",
+    NATURAL: "natural misses",
+    "": "the same, all hits",
     "held_out_": "held-out images",
     "elsewhere_": "another network's",
 }

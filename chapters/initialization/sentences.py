@@ -95,7 +95,7 @@ def answer(told: Runs, tuning: Runs, mixed: Runs) -> str:
     elif found.high <= SUPPORTS:
         opening = "**No**, not by a signal tried here. "
     text = (
-        f"{opening}Among candidates of the *{TELLERS[chosen.attack]}*, {SIGNALS[chosen.signal]} "
+        f"{opening}Among candidates of the *{TELLERS[chosen.attack]}*, {_signal(chosen)} "
         "tells training images from natural-looking misses with an AUROC of "
         f"**{two(found)}** ({images_of(own)})."
     )
@@ -350,7 +350,7 @@ def blind(told: Runs, tuning: Runs) -> str:
         invented, strangers = best_told(own, chose, kind=INVENTED)
         _, paper = best_told(own, chose, OF_THE_PAPER)
         lines.append(
-            f"**{told.title(dataset)}**: {TELLERS[chosen.attack]}, by {SIGNALS[chosen.signal]}, "
+            f"**{told.title(dataset)}**: {TELLERS[chosen.attack]}, by {_signal(chosen)}, "
             f"{two(found)}: {_against(found)}. "
             f"Against inventions {two(strangers)}, by {_signal(invented)}. The paper's KKT attack: {two(paper)}"
             + (f", {_against(paper)}." if np.isfinite(paper.estimate) else ".")
@@ -359,7 +359,9 @@ def blind(told: Runs, tuning: Runs) -> str:
 
 
 def _signal(chosen: reading.Detector | None) -> str:
-    return SIGNALS[chosen.signal] if chosen else "–"
+    if chosen is None:
+        return "–"
+    return ("low " if chosen.lower else "") + SIGNALS[chosen.signal]
 
 
 def _against(found: Interval) -> str:

@@ -176,7 +176,8 @@ def telling_run(dataset: str, seed: int, attack: str, auroc: float, **more) -> R
             value = auroc if signal == "agreement" else 0.5
             scalars[f"auroc_{signal}"] = value + (seed % 10 - 2) / 1e3
             for kind in ("natural_", "held_out_", "elsewhere_", "invented_"):
-                scalars[f"auroc_{kind}{signal}"] = value - 0.05 + (seed % 10 - 2) / 1e3
+                less = 0 if kind == "natural_" else 0.05
+                scalars[f"auroc_{kind}{signal}"] = value - less + (seed % 10 - 2) / 1e3
     arrays = {f"signal_{s}": random.rand(m) + is_hit * (s == "agreement") for s in signals}
     arrays |= {"is_hit": is_hit, "is_natural": natural}
     if more.get("pictures"):
