@@ -320,13 +320,12 @@ def table(chapters: Sequence[Chapter], finished: set[str]) -> list[str]:
     for job, plan, hours, why in chapters:
         more = "" if plan.complete else " and those that follow from them"
         counts = f"{len(plan.runs) - len(plan.to_do)} of {len(plan.runs)} runs there{more}"
+        text = f"{counts}; {told_hours(hours, plan.complete)}"
         if job.source.stem in finished:
             text = "finished"
-        elif why:
-            text = f"cannot be executed: {why}"
-        elif not setup_cells(job):
+        elif plan.complete and not plan.runs:
             text = "makes no runs"
-        else:
-            text = f"{counts}; {told_hours(hours, plan.complete)}"
+        if why and job.source.stem not in finished:
+            text += f"; cannot be executed: {why}"
         lines.append(f"{job.source.stem:<{width}}  {text}")
     return lines

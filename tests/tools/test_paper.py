@@ -245,8 +245,13 @@ def test_a_set_up_that_needs_runs_first_is_known_to_be_incomplete(tmp_path, monk
     assert [run["seed"] for _, run in found.to_do] == [0, 1] and calls(book) == []
 
 
-def test_a_finished_chapter_is_told_in_one_line():
+def test_a_chapter_is_told_in_one_line():
     job = execute.Job(REPOSITORY / "notebooks" / "07_x.py", None, {}, {}, {})
-    told = preflight.Chapter(job, Planned([], True), Hours(0, 0, 0, 0, ()), "no")
+    told = preflight.Chapter(job, Planned([], True), Hours(0, 0, 0, 0, ()), "")
     assert preflight.table([told], {"07_x"}) == ["07_x  finished"]
-    assert preflight.table([told], set()) == ["07_x  cannot be executed: no"]
+    assert preflight.table([told], set()) == ["07_x  makes no runs"]
+    runs = [("a.runs.f", {}, "reused"), ("a.runs.f", {}, "stale"), ("a.runs.f", {}, "missing")]
+    told = told._replace(planned=Planned(runs, True), hours=Hours(1, 2, 2, 0, ("CPU A",)))
+    assert preflight.table([told._replace(refusal="no")], set()) == [
+        "07_x  1 of 3 runs there; 1 to 2 h as on CPU A; cannot be executed: no"
+    ]
