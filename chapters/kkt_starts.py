@@ -50,6 +50,8 @@ def kkt(
         sigma: above 0, start from noise N(0, σ²) instead (paper 003, §4.4): 1 where nobody tuned
             it, or a value released for paper 004.
         labels, held_out: as for `chapters.two_classes.task`.
+
+    Raises ValueError for an unknown network, NonFiniteLoss for a loss that is not finite.
     """
     if network not in NETWORKS:
         raise ValueError(f"network is {network!r}, known: {', '.join(NETWORKS)}")
@@ -183,6 +185,8 @@ def landscape(
         attack: "bilevel" or "kkt".
         starts: truth, partition, noise; then other held-out images and other noise in turn.
         grid: points along each side of the slice through truth, partition and noise.
+
+    Raises ValueError for an unknown attack or fewer starts than 3.
     """
     if attack not in OBJECTIVES:
         raise ValueError(f"attack is {attack!r}, known: {', '.join(OBJECTIVES)}")
@@ -284,11 +288,11 @@ def paired(one: Tensor, other: Tensor, signs: Tensor) -> Tensor:
 
     The partners have the smallest sum of distances (Kuhn 1955). one, other: [n, d]; signs: [n].
     """
-    cost = torch.cdist(one, other).masked_fill(signs[:, None] != signs, torch.inf).cpu().numpy()
+    cost = torch.cdist(one, other).cpu()
     partner = torch.empty(len(one), dtype=torch.long)
     for sign in signs.unique():
         own = (signs == sign).nonzero()[:, 0].cpu()
-        rows, columns = linear_sum_assignment(cost[own][:, own])
+        rows, columns = linear_sum_assignment(cost[own][:, own].numpy())
         partner[own[rows]] = own[columns]
     return partner.to(one.device)
 

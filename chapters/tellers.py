@@ -51,10 +51,10 @@ class Given:
 
 
 def _unmixed(given: Given, start: int) -> Tensor:
+    """Each component once, with the likelier sign."""
     weight, bias = given.first
-    return unmixing.unmix(
-        weight, given.shape, seed=given.seed_of(start), bias=bias, starts=2
-    ).candidates
+    both = unmixing.unmix(weight, given.shape, seed=given.seed_of(start), bias=bias).candidates
+    return both[::2]
 
 
 def _fast_ica(given: Given, start: int) -> Tensor:

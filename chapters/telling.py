@@ -249,6 +249,8 @@ def tellings(
         protocol, epochs: of the network, as for `lib.margin.fit_margin`.
         steps: of a KKT attack; None: `STEPS`.
         pictures: add a quiz of at most 12 hits and 12 others, with what comes nearest to each.
+
+    Raises ValueError for an unknown attack, fewer starts than 2, or too few held-out images.
     """
     if attack not in ATTACKS:
         raise ValueError(f"unknown attack {attack!r}, known: {', '.join(ATTACKS)}")
