@@ -34,6 +34,7 @@ def kkt(
     image_share: float,
     steps: int,
     sigma: float = 0.0,
+    epochs: int = EPOCHS,
     pictures: bool = False,
     labels: str | dict[str, list[str]] | None = None,
     held_out: int = 1000,
@@ -49,6 +50,7 @@ def kkt(
         steps: of the images.
         sigma: above 0, start from noise N(0, σ²) instead (paper 003, §4.4): 1 where nobody tuned
             it, or a value released for paper 004.
+        epochs: of the three-layer network.
         labels, held_out: as for `chapters.two_classes.task`.
 
     Raises ValueError for an unknown network, NonFiniteLoss for a loss that is not finite.
@@ -56,7 +58,7 @@ def kkt(
     if network not in NETWORKS:
         raise ValueError(f"network is {network!r}, known: {', '.join(NETWORKS)}")
     images = pools(dataset, n, seed, labels, held_out, device, centred=network == "three-layer")
-    trained = three_layer(images, seed) if images.centred else victim(network, images, seed)
+    trained = three_layer(images, seed, epochs) if images.centred else victim(network, images, seed)
     begin = start(images, truth_share, image_share, sigma=sigma, seed=seed)
     began = time.perf_counter()
     found = attack(trained, images.signs, begin, steps=steps, seed=seed)
@@ -116,9 +118,9 @@ def attack(
     )
 
 
-def three_layer(images: Pools, seed: int) -> Victim:
+def three_layer(images: Pools, seed: int, epochs: int) -> Victim:
     """The paper's network for this attack: biases in all hidden layers, no L2 term."""
-    network = network_of(images.training, seed, "constant", EPOCHS, homogeneous=False)
+    network = network_of(images.training, seed, "constant", epochs, homogeneous=False)
     layers = kkt_conditions.mlp_layers(network)
     x, signs, _ = centred(images.training)
     with torch.no_grad():

@@ -11,6 +11,7 @@ from chapters import kkt_starts, starting
 from harness.store import split_values
 
 SMALL = {"dataset": "digits", "seed": 0, "n": 4, "held_out": 100}
+BRIEF = SMALL | {"epochs": 50}
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
@@ -18,7 +19,6 @@ SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 def scratch(tmp_path, monkeypatch):
     """An empty working directory: networks are kept in a folder relative to it."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(kkt_starts, "EPOCHS", 50)
 
 
 def drawn(*shape: int, seed: int = 0) -> Tensor:
@@ -36,7 +36,7 @@ def test_twenty_five_mixtures_make_twenty_one_starts():
 
 
 def test_the_truth_is_a_solution_for_the_affine_network():
-    found = kkt_starts.kkt(**SMALL, network="affine", truth_share=1, image_share=1, steps=3)
+    found = kkt_starts.kkt(**BRIEF, network="affine", truth_share=1, image_share=1, steps=3)
     assert found["residual"] < 1e-10 and found["residual_at_start"] < 1e-10
     assert found["to_truth"] < 1e-4 and found["own_image_nearest"] == 1
     assert found["contribution"].sum().item() == pytest.approx(1, abs=1e-5)
@@ -45,7 +45,7 @@ def test_the_truth_is_a_solution_for_the_affine_network():
 
 @pytest.mark.parametrize("network", ["affine", "hidden", "three-layer"])
 def test_steps_from_other_images_lower_the_residual(network):
-    how = dict(**SMALL, network=network, truth_share=0.0, image_share=1.0)
+    how = dict(**BRIEF, network=network, truth_share=0.0, image_share=1.0)
     found = kkt_starts.kkt(**how, steps=20, pictures=True)
     scalars, arrays = split_values(found, "kkt")
     json.dumps(scalars, allow_nan=False)
@@ -59,7 +59,7 @@ def test_steps_from_other_images_lower_the_residual(network):
 
 
 def test_noise_of_a_scale_replaces_the_start():
-    how = dict(**SMALL, network="three-layer", truth_share=1.0, image_share=1.0, steps=0)
+    how = dict(**BRIEF, network="three-layer", truth_share=1.0, image_share=1.0, steps=0)
     small, large = (kkt_starts.kkt(**how, sigma=sigma) for sigma in (1e-3, 1.0))
     assert small["to_truth_at_start"] < large["to_truth_at_start"]
     assert large["auroc_at_start"] < 1 == kkt_starts.kkt(**how)["auroc_at_start"]
@@ -67,7 +67,7 @@ def test_noise_of_a_scale_replaces_the_start():
 
 def test_an_unknown_network_is_told():
     with pytest.raises(ValueError, match="network is 'deep', known: affine"):
-        kkt_starts.kkt(**SMALL, network="deep", truth_share=1, image_share=1, steps=1)
+        kkt_starts.kkt(**BRIEF, network="deep", truth_share=1, image_share=1, steps=1)
 
 
 # --- the landscape ---------------------------------------------------------------------------------
