@@ -15,7 +15,7 @@ from chapters import two_classes
 from harness.scratch import kept
 from lib import data, lower_level, margin, matching, models, naturalness, rowspace
 
-NETWORKS = ("affine", "hidden", "three-layer")
+NETWORKS = ("affine", "hidden", "smooth", "three-layer")
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of both mixing weights (paper 003, §4.5)
 SHOWN = 10
 LARGEST_PSNR = 100.0  # in dB, of equal images
@@ -23,8 +23,9 @@ MOST_ROWS = 500  # of a first layer, in the null that scores them as candidates
 
 # Chosen on seed 0. The paper names neither its loss nor a regulariser; without one the optimum of
 # a separable set lies at infinity, and the Hessian has no inverse.
-DECAY = {"affine": 1e-2, "hidden": 1e-2}
-TOLERANCE = {"affine": 1e-8, "hidden": 1e-6}  # of the gradient norm
+DECAY = {"affine": 1e-2, "hidden": 1e-2, "smooth": 1e-2}
+TOLERANCE = {"affine": 1e-8, "hidden": 1e-6, "smooth": 1e-6}  # of the gradient norm
+SHARPNESS = {"smooth": 10.0}  # of the smooth ReLU; the others have the true one
 EPOCHS = 3000  # of the three-layer network, by chapter 7's loss-scaled steps
 
 
@@ -121,24 +122,28 @@ class Victim:
     decay: float = 0.0
     origin: list[tuple[Tensor, Tensor]] | None = None  # θ⁰: zeros for "affine", that is, decay
     change: lower_level.Change | None = None  # θ* − θ⁰ as a product, float64
+    sharpness: float | None = None  # of its ReLU; None: the true one
 
 
 def uniform_weights(
     network: str, inputs: int, seed: int, width: int | None = None
 ) -> list[tuple[Tensor, Tensor]]:
-    """Layers of "affine" or "hidden", every weight from U(0, 1) as in the paper, float64.
+    """Layers where training starts, every weight from U(0, 1) as in the paper, float64.
 
     Those of "hidden" are divided by √inputs: at U(0, 1) its outputs lie in the millions, from
-    where no line search finds a way down.  width: of the hidden layer, twice the inputs in the
-    paper.
+    where no line search finds a way down. Those of "smooth" are from U(−1, 1) / √inputs, PyTorch's
+    default for the first layer: with positive weights and images all units are active, and what
+    training changes in W₁ is a single mixture of images. width: of the hidden layer, twice the
+    inputs in the paper.
     """
-    widths = {"affine": [], "hidden": [width or 2 * inputs]}[network]
+    widths = [] if network == "affine" else [width or 2 * inputs]
     largest = 1.0 if network == "affine" else inputs**-0.5
     generator = torch.Generator().manual_seed(seed)
     sizes = [inputs, *widths, 1]
 
     def drawn(*shape: int) -> Tensor:
-        return largest * torch.rand(*shape, generator=generator).double()
+        uniform = torch.rand(*shape, generator=generator).double()
+        return largest * (2 * uniform - 1 if network == "smooth" else uniform)
 
     return [(drawn(after, before), drawn(after)) for before, after in zip(sizes, sizes[1:])]
 
@@ -146,15 +151,15 @@ def uniform_weights(
 def origin_of(
     network: str, inputs: int, seed: int, width: int | None = None
 ) -> list[tuple[Tensor, Tensor]]:
-    """θ⁰, the centre of the L2 term: 0 for "affine", where training starts for "hidden".
+    """θ⁰, the centre of the L2 term: 0 for "affine", where training starts for the others.
 
     With plain weight decay all units of a ReLU layer collapse onto a few directions, at the kinks
     of the ReLU, and the Hessian has no inverse; around its start the optimum is one point.
     """
     layers = uniform_weights(network, inputs, seed, width)
-    if network == "hidden":
-        return layers
-    return [(torch.zeros_like(weight), torch.zeros_like(bias)) for weight, bias in layers]
+    if network == "affine":
+        return [(torch.zeros_like(weight), torch.zeros_like(bias)) for weight, bias in layers]
+    return layers
 
 
 def victim(
@@ -162,8 +167,9 @@ def victim(
 ) -> Victim:
     """The network trained on the pools' training images; kept in a scratch folder.
 
-    network: one of `NETWORKS`.  width: of the hidden network.  epochs: of the three-layer one,
-    which has no L2 term.
+    network: one of `NETWORKS`; "smooth" is "hidden" with a smooth ReLU and signed starting
+    weights.  width: of the hidden layer of both.  epochs: of the three-layer one, which has no L2
+    term.
     """
     if network not in NETWORKS:
         raise ValueError(f"network is {network!r}, known: {', '.join(NETWORKS)}")
@@ -180,19 +186,22 @@ def _regularised(network: str, pools: Pools, seed: int, width: int | None) -> Vi
     ]
 
     def fit() -> lower_level.Change:
-        problem = lower_level.lower_level(x, signs, origin, decay=decay)
+        problem = lower_level.lower_level(
+            x, signs, origin, decay=decay, sharpness=SHARPNESS.get(network)
+        )
         return lower_level.solve(problem, tolerance=tolerance).change()
 
     change = kept(
-        [x, signs, network, seed, width, tolerance, decay, *_CODE],
+        [x, signs, network, seed, width, tolerance, decay, SHARPNESS.get(network), *_CODE],
         fit,
         save=lambda found: safetensors.torch.save(
             {str(i): p.contiguous() for i, p in enumerate((found.left, found.right, *found.rest))}
         ),
         load=_unpacked,
     ).to(x)
-    layers = change.layers(origin)
-    return Victim(layers, _smallest_margin(layers, x, signs), decay, origin, change)
+    layers, sharpness = change.layers(origin), SHARPNESS.get(network)
+    smallest = _smallest_margin(layers, x, signs, sharpness)
+    return Victim(layers, smallest, decay, origin, change, sharpness)
 
 
 _CODE = (lower_level.solve, lower_level.lower_level, uniform_weights)
@@ -232,15 +241,32 @@ def _three_layer(pools: Pools, seed: int, epochs: int) -> Victim:
     return Victim(layers, _smallest_margin(layers, x.flatten(1), pools.signs))
 
 
-def _smallest_margin(layers: list, x: Tensor, signs: Tensor) -> float:
-    return (signs * outputs_of(layers, x)).min().item()
+def _smallest_margin(
+    layers: list, x: Tensor, signs: Tensor, sharpness: float | None = None
+) -> float:
+    return (signs * outputs_of(layers, x, sharpness)).min().item()
 
 
-def outputs_of(layers: list[tuple[Tensor, Tensor | None]], x: Tensor) -> Tensor:
-    """Φ(x; θ) of a ReLU network given by its layers, x [n, d] -> [n]."""
+def outputs_of(
+    layers: list[tuple[Tensor, Tensor | None]], x: Tensor, sharpness: float | None = None
+) -> Tensor:
+    """Φ(x; θ) of a network given by its layers, x [n, d] -> [n].  sharpness: of its ReLU."""
     for weight, bias in layers[:-1]:
-        x = nn.functional.linear(x, weight, bias).relu()
+        x = lower_level.activation(nn.functional.linear(x, weight, bias), sharpness)
     return nn.functional.linear(x, *layers[-1])[:, 0]
+
+
+def as_module(trained: Victim) -> nn.Module:
+    """The network as a module, images [n, d] -> [n, 1]."""
+    stages: list[nn.Module] = []
+    for weight, bias in trained.layers:
+        layer = nn.Linear(weight.shape[1], len(weight), bias=bias is not None, dtype=weight.dtype)
+        layer.weight = nn.Parameter(weight)
+        if bias is not None:
+            layer.bias = nn.Parameter(bias)
+        smooth = trained.sharpness
+        stages += [layer, nn.ReLU() if smooth is None else nn.Softplus(smooth, threshold=700)]
+    return nn.Sequential(*stages[:-1])
 
 
 def inputs(pools: Pools, images: Tensor) -> Tensor:

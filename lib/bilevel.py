@@ -27,6 +27,8 @@ from lib.lower_level import (
     Layers,
     LowerLevel,
     LowerLevelStopped,
+    activation,
+    activation_slope,
     lower_level,
     solve,
     solve_by_products,
@@ -121,8 +123,8 @@ def directional_derivative(
     value = x @ problem.weight.T + inputs @ first.T + bias
     change = inputs @ turn.T + turns[0] + (x @ outside.T) @ left.T
     for weight, bias, turn, shift in zip(rest[::2], rest[1::2], turns[1::2], turns[2::2]):
-        active = value > 0
-        value, change = value * active, change * active
+        change = activation_slope(value, problem.sharpness) * change
+        value = activation(value, problem.sharpness)
         change = F.linear(change, weight) + F.linear(value, turn, shift)
         value = F.linear(value, weight, bias)
     margins, turned = (problem.signs * one[:, 0] for one in (value, change))
@@ -172,6 +174,7 @@ def bilevel_attack(
     tolerance: float,
     first: Change | None = None,
     inverse: str = "exact",
+    sharpness: float | None = None,
 ) -> Bilevel:
     """Descend on ‖θ* − θ(x, y)‖² from `start`, labels known (paper 003, eq 7).
 
@@ -184,7 +187,7 @@ def bilevel_attack(
         given: θ* − θ⁰; origin: θ⁰, zeros for weight decay; signs: labels ±1 [n].
         start: images [n, d], in the dtype of the weights (float64 for small tolerances).
         steps: of x, kept or not.
-        decay, tolerance: of the lower level.
+        decay, tolerance, sharpness: of the lower level.
         first: θ − θ⁰ where the first lower level starts; None: θ = θ⁰.
         inverse: a key of `INVERSES`.
 
@@ -202,7 +205,7 @@ def bilevel_attack(
 
     def trained(x: Tensor, begin: Change | None) -> float:
         """‖θ* − θ(x)‖²; the problem is the last of those tried."""
-        tried.append(lower_level(x, signs, origin, decay=decay))
+        tried.append(lower_level(x, signs, origin, decay=decay, sharpness=sharpness))
         solve(tried[-1], begin, tolerance=tolerance, by_lbfgs=inverse == "quasi-Newton")
         return difference(tried[-1], given).squared().item()
 

@@ -28,10 +28,11 @@ from torch import Tensor
 from lib.losses import NonFiniteLoss
 
 MEMORY = 30  # pairs that L-BFGS keeps
-LBFGS_STEPS = 1000
+LBFGS_STEPS = 300
 CHECKED_EVERY = 5  # steps of L-BFGS between two looks at the gradient norm
 STALLED_AFTER = 3  # such looks in a row without a smaller norm or loss: all is rounding
 MOST_PRODUCTS = 500  # with the Hessian, for each linear system
+MOST_UNKNOWNS = 20_000_000  # a vector of them takes 160 MB, and some ten are held
 LENGTHS = [2.0**-halvings for halvings in range(40)]
 
 
@@ -93,6 +94,7 @@ class LowerLevel:
 
     basis: Q, orthonormal rows [r, d]; inputs: x in that basis [n, r]; signs: yᵢ in {−1, +1} [n];
     weight: W₁⁰ [k, d]; base: W₁⁰ xᵢ [n, k]; rest: the rest of θ⁰; shapes: of the parts of z.
+    sharpness: β of log(1 + exp(βz))/β in the place of max(z, 0); None: max(z, 0).
     After `solve`: z, gradient_norm, steps, seconds and memory are those of the optimum.
     """
 
@@ -104,6 +106,7 @@ class LowerLevel:
     base: Tensor
     rest: list[Tensor]
     shapes: list[torch.Size]
+    sharpness: float | None = None
     z: Tensor | None = None
     gradient_norm: float = math.inf
     steps: int = 0
@@ -132,7 +135,7 @@ class LowerLevel:
         bias, *rest = (a + b for a, b in zip(rest, self.rest))
         value = self.base + self.inputs @ first.T + bias
         for weight, bias in zip(rest[::2], rest[1::2]):
-            value = F.linear(value.relu(), weight, bias)
+            value = F.linear(activation(value, self.sharpness), weight, bias)
         return value[:, 0]
 
     def energy(self, z: Tensor) -> Tensor:
@@ -158,12 +161,26 @@ class LowerLevel:
         return torch.autograd.grad(gradient, z, vector, retain_graph=True)[0]
 
 
-def lower_level(x: Tensor, signs: Tensor, origin: Layers, *, decay: float) -> LowerLevel:
+def activation(z: Tensor, sharpness: float | None) -> Tensor:
+    """max(z, 0), or its smooth version of that sharpness."""
+    return z.relu() if sharpness is None else F.softplus(z, beta=sharpness, threshold=700)
+
+
+def activation_slope(z: Tensor, sharpness: float | None) -> Tensor:
+    """The derivative of `activation`."""
+    return (z > 0).to(z) if sharpness is None else torch.sigmoid(sharpness * z)
+
+
+def lower_level(
+    x: Tensor, signs: Tensor, origin: Layers, *, decay: float, sharpness: float | None = None
+) -> LowerLevel:
     """The problem of images x [n, d] with labels ±1 [n].
 
-    origin: θ⁰, which also gives the network's shape; zeros for weight decay.
+    origin: θ⁰, which also gives the network's shape; zeros for weight decay.  sharpness: of a
+    smooth ReLU, which has the second derivatives that eq 7 of paper 003 needs; with the true one
+    an optimum may lie at a kink, where no gradient norm falls.
     Raises ValueError for a decay that is not positive (no optimum would be finite, or no Hessian
-    invertible), labels that are not ±1, or shapes that do not fit.
+    invertible), labels that are not ±1, shapes that do not fit, or too many unknowns.
     """
     if not decay > 0:
         raise ValueError(f"decay is {decay:g}: without it the lower level's Hessian is singular")
@@ -172,10 +189,18 @@ def lower_level(x: Tensor, signs: Tensor, origin: Layers, *, decay: float) -> Lo
     weight, *rest = _parts(origin)
     if x.ndim != 2 or x.shape[1] != weight.shape[1]:
         raise ValueError(f"images {list(x.shape)} do not fit a network of {weight.shape[1]} inputs")
+    unknowns = len(weight) * min(x.shape) + sum(part.numel() for part in rest)
+    if unknowns > MOST_UNKNOWNS:
+        raise ValueError(
+            f"n = {len(x)} images give the lower level {unknowns:,} unknowns, more than the "
+            f"{MOST_UNKNOWNS:,} that memory is planned for"
+        )
     x = x.detach()
     basis = torch.linalg.qr(x.T).Q.T
     shapes = [torch.Size((len(weight), len(basis))), *(part.shape for part in rest)]
-    return LowerLevel(basis, x @ basis.T, signs, decay, weight, x @ weight.T, rest, shapes)
+    return LowerLevel(
+        basis, x @ basis.T, signs, decay, weight, x @ weight.T, rest, shapes, sharpness
+    )
 
 
 def solve(
@@ -184,7 +209,7 @@ def solve(
     *,
     tolerance: float,
     by_lbfgs: bool = False,
-    most_steps: int = 200,
+    most_steps: int = 100,
 ) -> LowerLevel:
     """Minimise E until ‖∇E‖ ≤ tolerance; the problem keeps the optimum.
 

@@ -3,7 +3,8 @@
 import time
 
 from chapters import equations
-from chapters.starting import TOLERANCE, judged, pools, start, uniform_weights, victim
+from chapters.starting import TOLERANCE, as_module, judged, pools, start, uniform_weights, victim
+from lib import general_kkt
 from lib.bilevel import Bilevel, bilevel_attack
 from lib.lower_level import as_change
 
@@ -82,6 +83,62 @@ def bilevel(
         "seconds": seconds,
         "along_step": list(range(steps + 1)),
         "along_distance": found.distances,
+    }
+
+
+def widths(
+    dataset: str,
+    seed: int,
+    n: int,
+    width: int,
+    steps: int,
+    attack: str,
+    labels: str | dict[str, list[str]] | None = None,
+    held_out: int = 1000,
+    device: str = "cpu",
+) -> dict:
+    """Either attack from noise on the "smooth" network of a width (R05).
+
+    Not the paper's network: with positive starting weights all units of that are active, and W₁
+    changes by a single mixture of the images however wide it is.
+
+    attack: "bilevel" or "kkt", λ ≥ 0 eliminated.  steps: of the images.  labels, held_out: as for
+    `bilevel`.
+    """
+    if attack not in ("bilevel", "kkt"):
+        raise ValueError(f"attack is {attack!r}, known: 'bilevel', 'kkt'")
+    images = pools(dataset, n, seed, labels, held_out, device)
+    trained = victim("smooth", images, seed, width=width)
+    begin = start(images, 0.0, 0.0)
+    given, signs = begin.flatten(1).double(), images.signs.double()
+    started = time.perf_counter()
+    if attack == "bilevel":
+        found = bilevel_attack(
+            trained.change,
+            trained.origin,
+            signs,
+            given,
+            steps=steps,
+            decay=trained.decay,
+            tolerance=TOLERANCE["smooth"],
+            inverse="conjugate gradients",
+            sharpness=trained.sharpness,
+        )
+        along = found.distances
+    else:
+        origin = [part for layer in trained.origin for part in layer]
+        system = general_kkt.of_model(as_module(trained), origin)
+        found = general_kkt.descend_eliminated(system, signs, given, steps=steps)
+        along = found.residuals
+    parameters = sum(part.numel() for layer in trained.layers for part in layer)
+    return {
+        "parameters": parameters,
+        "parameters_per_pixel": parameters / given.numel(),
+        "smallest_margin": trained.smallest_margin,
+        "objective": along[-1],
+        "objective_at_start": along[0],
+        "seconds": time.perf_counter() - started,
+        **judged(found.images.reshape(begin.shape), begin, images, attacked=trained, seed=seed),
     }
 
 
