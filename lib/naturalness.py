@@ -24,7 +24,7 @@ def naturalness(images: Tensor) -> Tensor:
     brightness, contrast or sign. Higher is more natural; noise scores low, for its neighbours
     differ too much, and so do mixtures of images, for their differences are too much alike. Images
     smoother than natural ones are not punished. Zero is what a typical draw of the law scores.
-    Channels without contrast count as noise, and all of an image without any scores −∞.
+    A channel without contrast shows nothing and scores as white noise does.
 
     Raises ValueError for images that are not [n, c, h, w] with sides of at least 2 pixels.
     """
@@ -36,13 +36,12 @@ def naturalness(images: Tensor) -> Tensor:
     contrast = pixels.std((2, 3), correction=0, keepdim=True)
     flat = contrast[..., 0, 0] <= 1e-12 * pixels.abs().amax((2, 3))
     pixels = pixels / contrast.clamp(min=1e-300)
-    scale = scale_of_differences(*images.shape[-2:])
+    scales = scale_of_differences(*images.shape[-2:])
     scores = [
-        _log_density(pixels.diff(dim=2) / scale[0]).mean((2, 3)),
-        _log_density(pixels.diff(dim=3) / scale[1]).mean((2, 3)),
+        _log_density(pixels.diff(dim=dim) / scale).mean((2, 3)).where(~flat, _white_noise(scale))
+        for dim, scale in zip((2, 3), scales)
     ]
-    channels = torch.stack(scores).mean(0).masked_fill(flat, -math.inf)
-    return channels.mean(1)
+    return torch.stack(scores).mean((0, 2))
 
 
 def scale_of_differences(height: int, width: int) -> tuple[float, float]:
@@ -68,5 +67,14 @@ def _log_density(differences: Tensor) -> Tensor:
 
     −|t/s|^α with s² = Γ(1/α)/Γ(3/α); the entropy's part of the exponent is 1/α.
     """
-    s = math.sqrt(math.gamma(1 / SHAPE) / math.gamma(3 / SHAPE))
-    return 1 / SHAPE - (differences.abs() / s).pow(SHAPE)
+    return 1 / SHAPE - (differences.abs() / _width()).pow(SHAPE)
+
+
+def _width() -> float:
+    return math.sqrt(math.gamma(1 / SHAPE) / math.gamma(3 / SHAPE))
+
+
+def _white_noise(scale: float) -> float:
+    """What differences of white noise score on average: E|g|^α = 2^(α/2) Γ((α+1)/2) / √π."""
+    moment = 2 ** (SHAPE / 2) * math.gamma((SHAPE + 1) / 2) / math.sqrt(math.pi)
+    return 1 / SHAPE - moment * (math.sqrt(2) / (scale * _width())) ** SHAPE
