@@ -249,11 +249,16 @@ class Sources:
             for file, content in contents.items():
                 if content is not None:
                     (self.target / file).write_bytes(content)
-        return [
+        links = [
             f'<a href="{self.address}/{file}" download>{file.rpartition(".")[2].upper()}</a> '
             f"({max(1, size // 1024)} KB)"
             for file, size in self._written[key]
         ]
+        if len(links) < 2 and any(kept.get("arrays") for kept in runs.kept):
+            folders = dict.fromkeys(path.parent.name for path in runs.paths)
+            names = ", ".join(f"<code>{html.escape(name)}</code>" for name in folders)
+            links.append(f"arrays, too large for one file here: the folder of results, {names}")
+        return links
 
 
 def shown_by(cell: NotebookNode) -> list[str]:
@@ -269,7 +274,7 @@ def described(runs: Runs, absent: int) -> dict[str, str]:
     functions = dict.fromkeys(kept["function"].rpartition(".")[2] for kept in runs.kept)
     seeds = sorted({p["seed"] for p in made if isinstance(p.get("seed"), int)})
     commits = sorted({str(p["commit"])[:10] for p in made if p.get("commit")})
-    devices = sorted({f"{p.get('device')}, {p.get('threads')} threads" for p in made})
+    devices = sorted({f"{p.get('device')}, threads: {p.get('threads')}" for p in made})
     when = sorted(str(p["finished"])[:10] for p in made if p.get("finished"))
     seconds = sum(p.get("seconds") or 0 for p in made)
     count = f"{len(made):,} of {', '.join(f'<code>{html.escape(f)}</code>' for f in functions)}"

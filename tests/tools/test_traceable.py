@@ -68,7 +68,7 @@ def test_a_figure_names_the_cell_that_drew_it_and_shows_it_when_it_is_hidden(tra
 def test_a_figure_names_its_runs_seeds_hardware_and_time(traced):
     found = terms(block(traced, "fig-all"))
     assert found["Runs"] == "3 of squared" and found["Seeds"] == "0, 1, 2"
-    assert "threads" in found["Hardware"] and found["Computing time"].endswith(" s")
+    assert "threads: 1" in found["Hardware"] and found["Computing time"].endswith(" s")
     assert found["Made"].startswith("20")
     assert terms(block(traced, "fig-first"))["Seeds"] == "0"
     assert block(traced, "fig-plain").text.endswith("It rests on no stored run.")
@@ -151,6 +151,9 @@ def test_arrays_beyond_the_limit_are_left_to_the_results(tmp_path, monkeypatch):
     assert figure_sources.as_npz(runs) is not None
     monkeypatch.setattr(figure_sources, "MOST_ARRAYS", 1)
     assert figure_sources.as_npz(runs) is None
+    runs.kept[0]["function"] = "chapters.kind.runs.attack"
+    links = figure_sources.Sources(tmp_path, tmp_path / "kind.data", "..")._data("fig-x", runs)
+    assert 'href="../fig-x.csv"' in links[0] and "the folder of results, <code>" in links[1]
 
 
 # The table ----------------------------------------------------------------------------------------
