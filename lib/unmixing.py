@@ -30,11 +30,15 @@ from torch import Tensor
 from lib.rowspace import row_space
 
 # Settings, fixed on networks and images that no published run has.
-RUNGS = (0.25, 0.5, 0.75, 1.0)  # of the rank; a rung below LOWEST is left out
-LOWEST, HIGHEST = 40, 300  # ranks
+LOWEST, HIGHEST = 0.2, 300  # the first rung, as a share of the rank; the largest rank
+GAP, MOST_RUNGS = 15, 9  # ranks from rung to rung, or more where there would be more rungs
 FLOORS = (0.1, 0.01, 0.001)  # ε, one after the other
-ITERATIONS = 100  # of L-BFGS, for each
+ITERATIONS = 60  # of L-BFGS, for each
+WITNESSES = 3  # starts whose agreement counts, the best of them
 AGREED = 0.7  # agreement from which a component seeds the next rung
+SEEDED = 0.9  # the largest share of a rung's components that are seeded
+NEW = 0.3  # of a seed's length, outside of the span of the others
+KEPT = 2  # components handed over, over the rank
 SAME = 0.9  # |correlation| from which two components are one
 TINY = 1e-12
 
@@ -78,22 +82,19 @@ def unmix(
     basis = row_space(change.double(), rank)
     basis = basis[: HIGHEST if rank is None else rank].to(torch.float32)
     maps = derivatives(basis.reshape(-1, *shape))
-    ladder = rungs(len(basis))
-    found: list[Tensor] = []  # [components, coefficients in the basis], one a start
+    found: list[Tensor] = []  # coefficients in the basis [components, rank], one for each start
     agreed = basis.new_zeros(0, len(basis))
     generator = torch.Generator().manual_seed(seed)
-    for height in ladder:
+    for height in rungs(len(basis)):
         problem = Sources(maps[:height])
-        here = [
-            problem.fitted(agreed[:, :height] if start % 2 else None, generator)
-            for start in range(starts)
-        ]
-        found += [_widened(one, len(basis)) for one in here]
-        latest = found[-2 * starts :]
-        pooled, trust = consensus([one @ basis for one in latest])
-        pooled_coefficients = torch.cat(latest)[pooled]
-        agreed = pooled_coefficients[trust > AGREED]
-    candidates = pooled_coefficients @ basis
+        for start in range(starts):
+            seeds = agreed[: int(SEEDED * height), :height] if start % 2 else None
+            found.append(_widened(problem.fitted(seeds, generator), len(basis)))
+        pooled, trust = consensus([one @ basis for one in found])
+        coefficients = torch.cat(found)[pooled]
+        agreed = coefficients[trust > AGREED]
+    kept = slice(KEPT * len(basis))
+    candidates, trust = coefficients[kept] @ basis, trust[kept]
     return _handed_over(candidates, trust, change, bias, shape, len(basis), began)
 
 
@@ -142,7 +143,9 @@ def _require(change: Tensor, shape: tuple[int, int, int], bias: Tensor | None, s
 
 def rungs(rank: int) -> list[int]:
     """The ranks that are unmixed one after the other, the last one the whole."""
-    return sorted({round(share * rank) for share in RUNGS if share * rank >= LOWEST} | {rank})
+    count = min(MOST_RUNGS, max(1, round((1 - LOWEST) * rank / GAP)))
+    shares = [1 - (1 - LOWEST) * step / max(1, count - 1) for step in range(count)]
+    return sorted({round(share * rank) for share in shares})
 
 
 # --- the features ----------------------------------------------------------------------------------
@@ -215,10 +218,9 @@ class Sources:
         rank = len(self.white)
         w = torch.randn(rank, rank, generator=generator).to(self.white)
         if seeds is not None and len(seeds):
-            given = torch.nn.functional.normalize(seeds[:rank] @ self.root)
-            span = torch.linalg.qr(given.T).Q
+            given, span = independent(torch.nn.functional.normalize(seeds @ self.root))
             rest = w[len(given) :]
-            rest = torch.linalg.qr((rest - rest @ span @ span.T).T).Q.T
+            rest = torch.linalg.qr((rest - rest @ span.T @ span).T).Q.T
             w = torch.cat([given, rest])
         else:
             w = torch.linalg.qr(w).Q.contiguous()
@@ -241,14 +243,31 @@ class Sources:
         optimiser.step(evaluate)
 
 
+def independent(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """The rows [k, r] that are not nearly combinations of earlier ones, and an orthonormal basis.
+
+    Those with less than `NEW` of their length outside of the span so far are left out.
+    """
+    basis = rows.new_zeros(0, rows.shape[1])
+    chosen: list[int] = []
+    for index, row in enumerate(rows):
+        outside = row - (row @ basis.T) @ basis
+        outside = outside - (outside @ basis.T) @ basis  # once more, for rounding
+        if outside.norm() > NEW * row.norm():
+            chosen.append(index)
+            basis = torch.cat([basis, (outside / outside.norm())[None]])
+    return rows[chosen], basis
+
+
 # --- what starts agree on --------------------------------------------------------------------------
 
 
 def consensus(starts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     """(indices of distinct components, their agreement), the most agreed on first.
 
-    A component's agreement is the mean over the other starts of its largest |correlation| with one
-    of theirs. Of components that correlate above `SAME` the most agreed on stands for all.
+    A component's agreement is its largest |correlation| with one of another start, the mean over
+    the `WITNESSES` starts that have the largest. Of components that correlate above `SAME` the most
+    agreed on stands for all.
 
     starts: components [m, d] of each start; indices count through all of them together.
     """
@@ -260,8 +279,8 @@ def consensus(starts: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
     best = torch.stack(
         [alike[:, (owner == i).to(alike.device)].amax(1) for i in range(len(starts))]
     )
-    own = torch.nn.functional.one_hot(owner, len(starts)).T.to(best)
-    trust = (best * (1 - own)).sum(0) / (len(starts) - 1)
+    best[owner, torch.arange(len(owner))] = 0
+    trust = best.topk(min(WITNESSES, len(starts) - 1), dim=0).values.mean(0)
     chosen: list[int] = []
     left = torch.ones_like(trust, dtype=torch.bool)
     for index in trust.argsort(descending=True, stable=True).tolist():

@@ -19,7 +19,16 @@ import percent
 
 ROOT = Path(__file__).resolve().parents[1]
 OURS = {"lib", "harness", "chapters", "notebooks", "tools", "benchmarks", "tests"}
-ATTACKS = ("inversion", "likeness", "kkt", "rowspace", "reconstruction", "bilevel", "unmixing")
+ATTACKS = (
+    "inversion",
+    "likeness",
+    "kkt",
+    "rowspace",
+    "reconstruction",
+    "bilevel",
+    "unmixing",
+    "general_kkt",
+)
 TRUTH = {f"lib.{name}" for name in ("data", "sets", "images", "matching", "diversity", "models")}
 HIDING = {"hide-input", "remove-input", "hide-cell", "remove-cell"}
 
@@ -27,6 +36,7 @@ HIDING = {"hide-input", "remove-input", "hide-cell", "remove-cell"}
 TAUGHT: dict[str, dict[str, str]] = {}
 # Public functions of one name in several modules: {name: why one name does not mean one idea}.
 NAMESAKES = {
+    "unmix": "the same attack twice: rowspace.unmix by FastICA, unmixing.unmix by likelihood",
     "cross_entropy": "a loss with its gradient; a measure in float64, as a plain number",
     "load": "what the module is about: data.load, ledger.load",
     "status": "page.status shows what results.status says",
