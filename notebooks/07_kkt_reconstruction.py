@@ -605,10 +605,10 @@ page.show(
 page.say(checks.plane(freed, circles))
 page.show(
     figures.plane(circles, freed),
-    alt="Two rows of three panels of a circle with twenty crosses: all candidates, those with a large "
-    "multiplier, and those without duplicates; multipliers eliminated above, free below.",
+    alt="Two rows of three panels of a circle with twenty crosses: all candidates, those that "
+    "one filter leaves, and those that both leave. First row: multipliers eliminated; second: free.",
     caption="Crosses are training points, dots candidates, coloured by label; the first network. "
-    "Above the search of this book, below the paper's attack.",
+    "First row: the search of this book; second: the paper's attack.",
     name="fig-plane",
 )
 
@@ -624,7 +624,7 @@ page.say(checks.padding(padded))
 page.say(checks.counts(counted))
 page.show(
     figures.equations(doubled, widened),
-    alt="Four panels: calibrated AUROC above and the loss that is left below, against the number of "
+    alt="Four panels: calibrated AUROC in the first row, the loss left in the second, against the number of "
     "candidates for each image on the left and of parameters for each unknown on the right.",
     caption="The paper's attack on small networks, as many candidates for each image (left) and "
     "parameters for each unknown pixel (right; dotted: as many as unknowns). "
