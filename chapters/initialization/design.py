@@ -1,6 +1,6 @@
 """What chapter 8 compares: three starts, their mixtures, two attacks, and what could tell."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)  # of both mixing weights
@@ -90,12 +90,21 @@ def from_noise(seeds: Sequence[int], sigma: float) -> list[dict[str, Any]]:
     ]
 
 
-def tellings(attacks: Sequence[str], seeds: Sequence[int]) -> list[dict[str, Any]]:
-    """Every attack by seed; those of the first seed that the quiz may take keep their pictures."""
+def tellings(
+    attacks: Mapping[str, Mapping[str, Any]], seeds: Sequence[int], *, quiz: bool = False
+) -> list[dict[str, Any]]:
+    """Every attack with its own settings, by seed.
+
+    quiz: of the first seed keep the pictures of the two attacks that it may take.
+    """
     return [
-        {"attack": attack, "seed": seed}
-        | ({"pictures": True} if seed == seeds[0] and attack in (UNMIXED, RELEASED) else {})
-        for attack in attacks
+        {"attack": attack, **settings, "seed": seed}
+        | (
+            {"pictures": True}
+            if quiz and seed == seeds[0] and attack in (UNMIXED, RELEASED)
+            else {}
+        )
+        for attack, settings in attacks.items()
         for seed in seeds
     ]
 

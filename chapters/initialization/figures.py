@@ -201,8 +201,8 @@ def weights(mixed: Runs, loosened: Runs) -> Figure | None:
             for value in TABLE_1["affine"].values():
                 ax.axhline(value, color=INK, lw=0.8, ls=":")
         along.annotate(
-            "Table 1", (0.98, max(TABLE_1["affine"].values())), fontsize=8, ha="right",
-            xycoords=("axes fraction", "data"), xytext=(0, 2), textcoords="offset points",
+            "Table 1", (0.02, min(TABLE_1["affine"].values())), fontsize=8, va="top",
+            xycoords=("axes fraction", "data"), xytext=(0, -2), textcoords="offset points",
         )  # fmt: skip
         along.set(yscale="log", xlabel="steps of the images")
         against.set(yscale="log", xscale="log", xlabel="tolerance of the lower level")
@@ -282,14 +282,14 @@ def mixing(mixed: Runs) -> Figure | None:
     }
     with style():
         names = [attack.replace(", ", "\n") for attack in attacks]
-        fig, axes = small_multiples(names, height=3.9, rows=2, sharex=True)
+        fig, axes = small_multiples(names, height=3.9, rows=2, sharex=True, sharey="row")
         for row, (varied, pools) in zip(axes, lines.items()):
             for ax, attack in zip(row, attacks):
                 for pool in pools:
                     _line(ax, reading.by(mixed, attack), varied, *POOLS[pool])
                 ax.grid(axis="y", visible=True)
                 ax.set_xticks([0, 0.5, 1], ["0", "0.5", "1"])
-                ax.set_ylim(bottom=0)
+            row[0].set_ylim(bottom=0)  # when all lines of the row are there
         for row, words in zip(axes, ("from other images", "from noise")):
             row[0].set_ylabel(f"{words}\nL₂ distance", fontsize=8.5)
         key(fig, {f"to {pool}": (colour, "s") for pool, (_, colour) in POOLS.items()})
@@ -313,6 +313,8 @@ def _line(ax: Axes, runs: Runs, varied: str, measure: str, colour) -> None:
 
 # --- landscape, widths ----------------------------------------------------------------------------
 
+DEEPEST = 1e-3  # of the highest value of a slice: what lies deeper is drawn there
+
 
 @needs_runs
 def landscape(surface: Runs) -> Figure:
@@ -322,7 +324,8 @@ def landscape(surface: Runs) -> Figure:
         fig, panels = small_multiples([_objective(a) for a in attacks], height=2.65, sharey=True)
         for ax, attack in zip(panels, attacks):
             run = reading.first(surface.where(attack=attack))
-            values = np.log10(np.maximum(run["slice"].astype(float), 1e-12))
+            values = run["slice"].astype(float)
+            values = np.log10(np.maximum(values, DEEPEST * values.max()))
             x, y = run["slice_x"], run["slice_y"]
             ax.grid(False)
             drawn = ax.contourf(x, y, values, levels=14, cmap="rocket_r")
@@ -397,7 +400,8 @@ def signal_values(told: Runs, tuning: Runs, attack: str) -> Figure | None:
                 for name in (f"signal_{chosen.signal}", "is_hit", "is_natural")
             )
             kinds: Sequence = ((hit * natural, TRUE), ((1 - hit) * natural, OTHER))
-            bins = np.linspace(np.nanmin(values), np.nanmax(values), 30)
+            low, high = float(values.min()), float(values.max())
+            bins = np.linspace(low, high if high > low else low + 1, 30)
             for which, colour in kinds:
                 ax.hist(values[which.astype(bool)], bins=bins, color=colour, alpha=0.6)
             ax.set_xlabel(SIGNALS[chosen.signal], fontsize=9)

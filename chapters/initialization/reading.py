@@ -289,9 +289,10 @@ def interval(values: Sequence[float], form: str = ".2g") -> str:
     return f"{found.estimate:{form}}{ends}"
 
 
-def weights(bilevel: Runs) -> pd.DataFrame:
-    """Table 1 of the paper beside ours: a row a network and a start."""
+def weights(mixed: Runs, started: Runs) -> pd.DataFrame:
+    """Table 1 of the paper beside ours: a row a network and a start of the bilevel attack."""
     rows = []
+    bilevel = by(mixed, BILEVEL) + started
     for network, printed in TABLE_1.items():
         for start, paper in printed.items():
             runs = at(bilevel.where(network=network), STARTS[start])

@@ -97,7 +97,7 @@ def answer(told: Runs, tuning: Runs, mixed: Runs) -> str:
     text = (
         f"{opening}Among candidates of the *{TELLERS[chosen.attack]}*, {_signal(chosen)} "
         "tells training images from natural-looking misses with an AUROC of "
-        f"**{two(found)}** ({images_of(own)})."
+        f"**{two(found)}** ({images_of(own.where(attack=chosen.attack))})."
     )
     _, paper = best_told(own, _same_set(tuning, own), OF_THE_PAPER)
     if np.isfinite(paper.estimate):
@@ -294,7 +294,7 @@ def near_the_truth(mixed: Runs) -> str:
     told = []
     for words, attack in (("On the paper's two networks", PAPER), ("On the same network", SAME)):
         gap, slope = reading.near_truth(mixed, attack), reading.steeper(mixed, attack)
-        ratio = reading.ratio_at_truth(mixed, attack)
+        ends = [over_runs(at(by(mixed, one), TRUTH), "to_truth") for one in (attack, BILEVEL)]
         if not gap:
             continue
         told.append(
@@ -302,10 +302,7 @@ def near_the_truth(mixed: Runs) -> str:
             f"{interval(gap)}" if holds(gap) else
             f"{words} the distance to the truth, KKT minus bilevel, is {interval(gap)}"
         )  # fmt: skip
-        told[-1] += (
-            f", from the truth itself {number(np.median(ratio))} times as far (median)"
-            * bool(ratio)
-        )
+        told[-1] += f" (from the truth itself {number(ends[0])} against {number(ends[1])})"
         told[-1] += (
             f"; as noise is mixed in, the bilevel distance grows faster by {interval(slope)}"
             if holds(slope) else

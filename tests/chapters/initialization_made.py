@@ -72,12 +72,17 @@ def attack_run(
     scalars |= {
         "nearer_to_start_by_distance": 1.0 - jitter, "nearer_to_start_by_correlation": 0.98,
         "relative_drift": 0.003 + jitter, "moved": 0.02, "threshold": 0.5, "close_held_out": 3,
-        "seconds": 1.0, "distance": 1e-3 * (1 + truth) + jitter / 100, "distance_at_start": 0.5,
-        "relative_distance": 1e-5, "relative_distance_at_start": 1e-2, "squared_norm": 9.0,
-        "converged": 1.0, "residual": 0.1, "residual_at_start": 0.9, "lower_gradient_norm": 1e-9,
-        "along_step": [0, 1, 2], "along_distance": [0.5, 0.01, 1e-3 + jitter / 100],
-        "along_residual": [0.9, 0.3, 0.1],
+        "seconds": 1.0,
     }  # fmt: skip
+    if function == "bilevel":
+        scalars |= {
+            "distance": 1e-3 * (1 + truth) + jitter / 100, "distance_at_start": 0.5,
+            "relative_distance": 1e-5, "relative_distance_at_start": 1e-2, "squared_norm": 9.0,
+            "squared_change": 9.0, "converged": 1.0, "lower_gradient_norm": 1e-9,
+            "along_step": [0, 1, 2], "along_distance": [0.5, 0.01, 1e-3 + jitter / 100],
+        }  # fmt: skip
+    else:
+        scalars |= {"residual": 0.1, "residual_at_start": 0.9, "along_residual": [0.9, 0.3, 0.1]}
     ncc = np.linspace(0.9, 0.1, n) + jitter
     arrays = {
         "nearest_truth_ncc": ncc, "nearest_partition_ncc": ncc[::-1], "start_ncc": ncc,

@@ -72,7 +72,8 @@ def test_the_pure_starts_of_the_first_seed_keep_their_pictures():
     assert {case["seed"] for case in shown} == {10} and len(shown) == 3
     assert sum("pictures" in case for case in design.starts(SEEDS)) == 3
     assert sum("pictures" in case for case in design.from_noise(SEEDS, 0.03)) == 2
-    asked = design.tellings(["unmixed", "rows", "kkt released"], SEEDS)
+    asked = design.tellings({"unmixed": {"n": 9}, "rows": {}, "kkt released": {}}, SEEDS, quiz=True)
+    assert asked[0]["n"] == 9 and "n" not in asked[5]
     assert [c["attack"] for c in asked if "pictures" in c] == ["unmixed", "kkt released"]
 
 
