@@ -605,7 +605,7 @@ page.show(
 page.say(checks.plane(freed, circles))
 page.show(
     figures.plane(circles, freed),
-    alt="Two rows of three panels of a circle with twenty crosses: all candidates, what "
+    alt="Two rows of three panels of a circle with twenty crosses: candidates, what "
     "the first filter keeps, what the second keeps. First row: multipliers eliminated; second: free.",
     caption="Crosses are training points, dots candidates, coloured by label; the first network. "
     "First row: the search of this book; second: the paper's attack.",

@@ -30,7 +30,7 @@ def padding(padded: Runs) -> str:
     return (
         "The loss of a solution, the training images with fitted multipliers, moves by up to "
         f"{most:.1g} over {len(padded)} trained networks when it is padded with as many random points "
-        "of multiplier 0, or when every image is doubled and its multiplier halved. These solutions "
+        "of multiplier 0, or when images are doubled and their multipliers halved. These solutions "
         f"leave {left:.2f} of the weights unexplained."
     )
 
