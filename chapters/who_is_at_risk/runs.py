@@ -47,6 +47,8 @@ def read_off(
     change, bias = published_change(network, of, how.layer, start_known)
     seen = Seen(of, network, how.layer)
     started = time.perf_counter()
+    if start_known and rank is None:
+        rank = rank_of_change(change, recipes.layers(network)[how.layer].weight.detach())
     found, used = attack(change, seen.shape, seed, rank, bias)
     seconds = time.perf_counter() - started
     on_train, on_held_out = seen.similarities(found.candidates)
@@ -74,6 +76,20 @@ def published_change(
         before, bias_before = of.start[layer]
         weight, bias = weight - before, None if bias is None else bias - bias_before
     return weight.flatten(1), bias
+
+
+def rank_of_change(change: Tensor, weight: Tensor) -> int | None:
+    """Directions of a known change that neither noise nor the rounding of the weights explains.
+
+    Weights in float32 are rounded to a relative eps at each step, so their change is known up to
+    about eps ‖W‖, also after thousands of steps; that noise is not alike in all entries, and its
+    edge alone would count some of it.  None where nothing stands out, which `attack` finds, too.
+    """
+    values = torch.linalg.eigvalsh(change.double() @ change.double().T).clamp(min=0).sqrt()
+    values = values.flip(0)[: min(change.shape)]
+    above = values > 1.02 * rowspace.noise_edge(values, *change.shape)
+    exact = values > torch.finfo(torch.float32).eps * weight.double().norm()
+    return min(int((above & exact).sum()), unmixing.HIGHEST) or None
 
 
 def attack(

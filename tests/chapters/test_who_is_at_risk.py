@@ -52,6 +52,19 @@ def test_a_known_start_is_taken_off(recipe):
     assert values[6] < 1e-4 * values[0]  # six images span six dimensions, at most
 
 
+def test_rounding_is_no_direction_of_a_known_change():
+    """Three directions, and what float32 leaves of a start that was added and taken off again."""
+    random = torch.Generator().manual_seed(0)
+    start = torch.randn(200, 64, generator=random) * torch.rand(200, 64, generator=random) ** 8
+    change = torch.randn(200, 3, generator=random) @ torch.randn(3, 64, generator=random)
+    weight = start + 0.01 * change
+    left = weight - start
+    assert chapter.rank_of_change(left, weight) == 3
+    assert torch.linalg.svdvals(left.double())[3] > 0
+    noise = torch.randn(200, 64, generator=random)
+    assert chapter.rank_of_change(noise, noise) is None
+
+
 def test_the_change_of_the_bias_weighs_the_images_as_that_of_the_weights_does():
     """W1 − W1(0) = Σ dᵢ xᵢᵀ and b1 − b1(0) = Σ dᵢ with the same d."""
     of = victim("default initialisation")
