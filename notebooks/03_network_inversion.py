@@ -107,8 +107,7 @@ page.show(
 # %% tags=["remove-input"]
 page.say(
     sentences.limits(asked, n, steps, training["precision"])
-    + " The papers print neither layers nor the weights of their loss, so these are ours. About "
-    "seven minutes to read."
+    + " The papers print neither layers nor the weights of their loss, so these are ours."
 )
 
 # %% [markdown]

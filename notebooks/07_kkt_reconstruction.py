@@ -146,7 +146,7 @@ page.show(
 # on other draws of images. What limits the answer: the first layer must be fully connected and start
 # small; fifty images, where the paper has 500; and {numref}`fig-capacity`. A fresh clone shows these
 # pages on 8 × 8 digits, too small to be unmixed; the published ones show MNIST, CIFAR-10 (JPEG) and
-# *coloured digits*, which this book blends from the two. Eight minutes to read.
+# *coloured digits*, which this book blends from the two.
 #
 # ## What a trained network must satisfy
 #

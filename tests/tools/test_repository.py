@@ -70,7 +70,7 @@ def test_constraints_pin_every_direct_requirement_within_its_bounds():
         assert line.specifier.contains(pinned[canonicalize_name(line.name)]), line
 
 
-TARGETS_WITH_PACKAGES = ["book", "published", "serve", "test", "bench", "verify", "chapter"]
+TARGETS_WITH_PACKAGES = ["book", "published", "serve", "test", "bench", "verify", "chapter", "paper", "executed"]
 
 
 def targets() -> list[str]:
