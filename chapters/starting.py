@@ -347,7 +347,7 @@ def _compared(outputs: Tensor, begin: Tensor, pools: Pools) -> dict:
         "nearer_to_start_by_correlation": _share(own > on_train.amax(0)),
         "own_image_nearest": _share(to_truth.argmin(1) == index),
         "median_psnr": psnr.median().item(),
-        "high_frequencies": high_frequencies(outputs).mean().item(),
+        "high_frequencies": high_frequencies(outputs + pools.offset).mean().item(),
         **two_classes.calibrated(on_train, on_held_out),
     }
 
