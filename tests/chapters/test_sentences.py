@@ -25,7 +25,7 @@ from opposite import (
 from harness.results import Result
 from harness.statistics import Interval, over_seeds
 
-NOTEBOOKS = sorted(ROOT.glob("notebooks/0[1-7]*.py"))
+NOTEBOOKS = sorted([*ROOT.glob("notebooks/0[1-8]*.py"), *ROOT.glob("notebooks/10_who*.py")])
 
 PATCHED = Compared(
     groups=[
@@ -158,6 +158,18 @@ COMPARED = {
             "held_out_over_train": 1,
             "mass_on_margin": 0.5,
         },
+    ),
+    "10_who_is_at_risk": Compared(
+        groups=[
+            ("hits", "span_hits", "rows_hits"),
+            ("close", "span_close", "rows_close"),
+            ("auroc", "span_auroc", "rows_auroc"),
+            ("trusted_20", "trusted_20_held_out"),
+            ("trusted_50", "trusted_50_held_out"),
+            ("trusted_ncc", "trusted_ncc_held_out"),
+            ("train_accuracy", "test_accuracy"),
+        ],
+        constants={"auroc": 0.5, "trusted_20": 0.5, "trusted_50": 0.5},
     ),
     "08_initialization_sensitivity": Compared(
         groups=[
