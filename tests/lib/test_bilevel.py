@@ -205,15 +205,14 @@ def test_the_hypergradient_is_that_of_the_full_hessian(kind, inverse):
 def test_the_hypergradient_is_that_of_finite_differences(kind):
     x, given, h = images(), given_by(kind), 1e-4
     _, gradient = hypergradient(solved(kind, x), x, given, exact)
-    for seed in range(3):
-        direction = drawn(N, D, seed=20 + seed)
+    direction = drawn(N, D, seed=20)
 
-        def distance(step: float) -> float:
-            return difference(solved(kind, x + step * direction), given).squared().item()
+    def distance(step: float) -> float:
+        return difference(solved(kind, x + step * direction), given).squared().item()
 
-        # fourth order, so that h need not be so small that rounding has the word
-        slope = (8 * (distance(h) - distance(-h)) - distance(2 * h) + distance(-2 * h)) / (12 * h)
-        assert (gradient * direction).sum().item() == pytest.approx(slope, rel=1e-6)
+    # fourth order, so that h need not be so small that rounding has the word
+    slope = (8 * (distance(h) - distance(-h)) - distance(2 * h) + distance(-2 * h)) / (12 * h)
+    assert (gradient * direction).sum().item() == pytest.approx(slope, rel=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["affine", "smooth"])
@@ -281,8 +280,10 @@ def attacked(kind: str, start: Tensor, steps: int, inverse: str = "exact", **how
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("inverse", list(INVERSES))
+@pytest.mark.parametrize(
+    ("kind", "inverse"),
+    [*(("affine", inverse) for inverse in INVERSES), *((kind, "exact") for kind in KINDS[1:])],
+)
 def test_the_attack_brings_the_weights_nearer_and_never_farther(kind, inverse):
     found = attacked(kind, images(), 12, inverse)
     assert len(found.distances) == 13
@@ -301,13 +302,13 @@ def test_started_at_the_truth_the_attack_stays_there(kind):
 
 
 def test_the_end_depends_on_the_start_though_the_weights_agree():
-    one, other = (attacked("affine", images(seed=s), 60) for s in (0, 1))
+    one, other = (attacked("affine", images(seed=s), 30) for s in (0, 1))
     assert max(one.distances[-1], other.distances[-1]) < 0.01 * one.distances[0]
     assert relative(one.images, other.images) > 0.5
 
 
 def test_the_change_returned_is_that_of_the_images_returned():
-    found = attacked("relu", images(), 10)
+    found = attacked("relu", images(), 3)
     again = solved("relu", found.images, tolerance=1e-11)
     apart = flat(found.change.layers()) - flat(again.change().layers())
     assert apart.norm() < 1e-6
