@@ -174,9 +174,9 @@ page.table(
     reading.weights(mixed, started),
     caption="Squared distance of the weights after the bilevel attack: the paper's Table 1, ours "
     f"(mean over seeds, 95 % interval; {n} images), and ours as a share of the squared norm of the "
-    "weights, after and before the attack.",
+    "weights and of how far training moved them.",
     name="tab-weights",
-    formats={"share of ‖θ*‖²": ".1e", "share at the start": ".1e"},
+    formats=dict.fromkeys(("of ‖θ*‖²", "of ‖θ* − θ⁰‖²", "the same, zero steps"), ".1e"),
 )
 
 # %% tags=["remove-input"]

@@ -241,8 +241,9 @@ def _told(
 ) -> Mapping[str, Measures]:
     found = {}
     for dataset in told.of("dataset"):
-        chosen = reading.detector(tuning.where(dataset=dataset), attacks, kind)
-        values = reading.told_by(told.where(dataset=dataset), chosen, kind)
+        own = told.where(dataset=dataset)
+        chosen, _ = reading.best_told(own, tuning.where(dataset=dataset), attacks, kind)
+        values = reading.told_by(own, chosen, kind)
         if values:
             found[told.title(dataset)] = {"best_blind_auroc": values}
     return found

@@ -333,8 +333,10 @@ def landscape(surface: Runs) -> Figure:
                 ("truth", "others", "noise"), run["slice_points"], (TRUE, OTHER, FAINT)
             ):
                 ax.plot(*place, "o", color=colour, mec=INK, mew=0.8, ms=6, clip_on=False)
+                right = place[0] > 0.5  # where the colour bar is near
                 ax.annotate(
-                    name, place, xytext=(6, 3), textcoords="offset points", fontsize=8.5,
+                    name, place, xytext=(-6 if right else 6, 3), textcoords="offset points",
+                    fontsize=8.5, ha="right" if right else "left",
                     bbox={"boxstyle": "round,pad=0.15", "fc": "white", "ec": "none", "alpha": 0.7},
                 )  # fmt: skip
             ax.set(aspect="equal", xticks=[], yticks=[])

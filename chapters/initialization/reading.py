@@ -272,8 +272,11 @@ def last(runs: Runs) -> Runs:
 def best_told(
     told: Runs, tuning: Runs, attacks: Sequence[str] = (*TELLERS,), kind: str = NATURAL
 ) -> tuple[Detector | None, Interval]:
-    """The detector that the tuning draws choose, and its AUROC over the seeds of the others."""
-    chosen = detector(tuning, attacks, kind)
+    """The detector that the tuning draws choose, and its AUROC over the seeds of the others.
+
+    Of attacks that were run on these as well.
+    """
+    chosen = detector(tuning, [attack for attack in attacks if told.where(attack=attack)], kind)
     return chosen, over_seeds(told_by(told, chosen, kind))
 
 
@@ -302,10 +305,16 @@ def weights(mixed: Runs, started: Runs) -> pd.DataFrame:
                     "start": start,
                     "paper": f"{paper:.1e}",
                     "ours": interval(runs.values("distance"), ".1e"),
-                    "share of ‖θ*‖²": mean(runs, "relative_distance"),
-                    "share at the start": mean(runs, "relative_distance_at_start"),
+                    "of ‖θ*‖²": mean(runs, "relative_distance"),
+                    "of ‖θ* − θ⁰‖²": _of_change(runs, "distance"),
+                    "the same, zero steps": _of_change(runs, "distance_at_start"),
                 })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def _of_change(runs: Runs, measure: str) -> float:
+    """A squared distance as a share of how far training went, squared; mean over runs."""
+    return float(np.mean([run[measure] / run["squared_change"] for run in runs]))
 
 
 def distances(mixed: Runs) -> pd.DataFrame:

@@ -196,6 +196,21 @@ def test_the_tuning_draws_choose_the_direction_too():
     assert found.estimate == pytest.approx(0.2)
 
 
+def test_an_attack_that_is_not_run_on_other_draws_chooses_nothing():
+    told = runs(*telling_runs(["mnist"], SEEDS, {"kkt released": 0.6}))
+    tuning = runs(*telling_runs(["mnist"], range(5), AUROCS))
+    chosen, found = reading.best_told(told, tuning)
+    assert chosen.attack == "kkt released" and found.estimate == pytest.approx(0.6)
+
+
+def test_the_table_of_weights_by_hand():
+    start = attack_run("bilevel", "affine", 10, 0.0, 0.0)
+    start.scalars.update(distance=0.5, distance_at_start=6.0, squared_change=2.0)
+    [row] = reading.weights(runs(start), runs()).to_dict("records")
+    assert row["start"] == "noise" and row["paper"] == "1.1e-03" and row["ours"] == "5.0e-01"
+    assert (row["of ‖θ* − θ⁰‖²"], row["the same, zero steps"]) == (0.25, 3.0)
+
+
 def test_without_hits_there_is_no_detector():
     rows = runs(*telling_runs(["mnist"], range(5), {"rows": 0.9}))
     assert reading.detector(rows) is None and reading.told_by(rows, None) == []
