@@ -156,7 +156,7 @@ page.show(
     "found, with the start unknown and known and the strongest null, and seconds of the attack.",
     caption="The plain recipe: share of training images found (above) and seconds of the attack on one "
     "thread (below), by their number. Faint marks are seeds, lines join means.",
-    name="fig-sizes",
+    name="fig-how-many",
 )
 
 # %% tags=["remove-input"]
