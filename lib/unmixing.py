@@ -68,8 +68,8 @@ def unmix(
         change: W₁ [k, d], or W₁ − W₁(0) where the start is known.
         shape: (c, h, w) of an image, c·h·w = d.
         rank: of the row space; None takes what stands out of the noise, at most `HIGHEST`.
-        bias: the same of the layer's bias [k]. A network that starts small has d ∝ the bias where a
-            neuron has seen one image alone, so it tells the likelier sign, which comes first.
+        bias: the same of the layer's bias [k], for the sign that comes first (`likelier_sign`); both
+            signs are handed over.
         starts: on each rung, half of them random and half from what was agreed on before.
 
     Raises:
@@ -111,7 +111,7 @@ def _handed_over(
     rank: int,
     began: float,
 ) -> Unmixed:
-    """Both signs of each component, the likelier one first, scaled to a largest pixel of 1."""
+    """Both signs of each component, that of the bias first, scaled to a largest pixel of 1."""
     flat = flat / flat.abs().amax(1, keepdim=True).clamp(min=TINY)
     if bias is not None:
         flat = flat * likelier_sign(flat, change, bias)[:, None]
@@ -295,7 +295,9 @@ def likelier_sign(components: Tensor, change: Tensor, bias: Tensor) -> Tensor:
     """The sign of each component by the bias, ±1 [m].
 
     A gradient step that adds dᵢ xᵢᵀ to the weights adds dᵢ to the bias, so the column of a
-    component's mixing and the bias agree in sign when the component has the image's.
+    component's mixing and the bias agree in sign when the component has the image's and its mixing
+    is known. Pooled over starts there are more components than directions, and no mixing is the
+    only one: on trained networks this is right for about half of the images, which is chance.
 
     components: [m, d]; change: [k, d]; bias: [k].
     """
