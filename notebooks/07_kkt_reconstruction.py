@@ -602,7 +602,6 @@ page.show(
 # none of the settings; ours were chosen on seeds 0 to 2.
 
 # %% tags=["appendix"]
-page.say(checks.plane(freed, circles))
 page.show(
     figures.plane(circles, freed),
     alt="Two rows of three panels of a circle with twenty crosses: candidates, what "
@@ -612,6 +611,9 @@ page.show(
     name="fig-plane",
 )
 
+# %% tags=["appendix", "remove-input"]
+page.say(checks.plane(freed, circles))
+
 # %% [markdown] tags=["appendix"]
 # ## Equations, unknowns and candidates
 #
@@ -620,8 +622,6 @@ page.show(
 # the images have pixels (§3.2).
 
 # %% tags=["appendix"]
-page.say(checks.padding(padded))
-page.say(checks.counts(counted))
 page.show(
     figures.equations(doubled, widened),
     alt="Four panels: calibrated AUROC in the first row, the loss left in the second, against the number of "
@@ -631,6 +631,10 @@ page.show(
     f"{few['n']} images, {few['iterations']:,} iterations; dots are seeds, the line their mean.",
     name="fig-equations",
 )
+
+# %% tags=["appendix", "remove-input"]
+page.say(checks.padding(padded))
+page.say(checks.counts(counted))
 
 # %% [markdown] tags=["appendix"]
 # ## Post-processing on made-up candidates
