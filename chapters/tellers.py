@@ -9,16 +9,10 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from chapters.two_classes import centred
+from chapters.two_classes import LAYER_WEIGHTS, RELEASED, centred
 from harness.scratch import kept
 from lib import data, general_kkt, kkt, margin, models, reconstruction, rowspace, unmixing
 
-# Chapter 7's settings of its attacks, with as many candidates as the paper takes, 2n.
-LAYER_WEIGHTS = (1.0, 0.1, 0.1)
-RELEASED = {
-    "cifar": {"lr": 0.555, "sigma": 8.86e-4, "alpha": 19.1, "lambda_min": 0.498},
-    "mnist": {"lr": 0.0305, "sigma": 0.0350, "alpha": 149.9, "lambda_min": 0.447},
-}
 STEPS = {"kkt released": 2000, "kkt eliminated": 300, "kkt from other images": 300}
 
 
@@ -51,7 +45,7 @@ class Given:
 
 
 def _unmixed(given: Given, start: int) -> Tensor:
-    """Each component once, with the likelier sign."""
+    """Each component once, with the sign that `lib.unmixing` puts first."""
     weight, bias = given.first
     both = unmixing.unmix(weight, given.shape, seed=given.seed_of(start), bias=bias).candidates
     return both[::2]

@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from chapters.tellers import ATTACKS, LAYER_WEIGHTS, SIGN_IS_OPEN, STEPS, Given, network_of
-from chapters.two_classes import CLOSE, as_pixels, centred, task
+from chapters.tellers import ATTACKS, SIGN_IS_OPEN, STEPS, Given, network_of
+from chapters.two_classes import CLOSE, LAYER_WEIGHTS, as_pixels, centred, task
 from lib import data, general_kkt, kkt, matching, naturalness, reconstruction, rowspace
 
 SAME = 0.9  # correlation from which two candidates are one

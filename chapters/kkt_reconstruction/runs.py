@@ -10,9 +10,10 @@ import torch
 from scipy.stats import spearmanr
 from torch import Tensor, nn
 
-from chapters.kkt_checks import RELEASED
 from chapters.two_classes import (
     CLOSE,
+    LAYER_WEIGHTS,
+    RELEASED,
     Attack,
     Found,
     centred,
@@ -28,8 +29,6 @@ from lib import data, kkt, margin, matching, models, reconstruction, rowspace
 TOLERANCE = 0.05  # in the plane: a point counts as recovered within this distance
 RELEASED_ITERATIONS = 2000  # the paper has 100,000 (B.2), its code 50,000
 STARTS, MOST_RESTARTED = 4, 50  # of the unmixing, up to so many images
-# Later layers keep most of their initial values, which no training image explains.
-LAYER_WEIGHTS = (1.0, 0.1, 0.1)
 
 
 def train_network(

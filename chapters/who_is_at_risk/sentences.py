@@ -162,38 +162,39 @@ def known_start(read: Runs) -> str:
 @needs_runs
 def by_size(sized: Runs) -> str:
     """Images found and close at each size, and the seconds it took; start unknown."""
-    own = sized.where(start_known=False)
-    told = []
-    for dataset in own.of("dataset"):
-        cells = []
-        for n in sorted(own.where(dataset=dataset).of("n")):
-            runs = own.where(dataset=dataset, n=n)
-            cells.append(
-                f"{mean(runs.values('hits')):.0f} of {n} ({mean(runs.values('close')):.0f} close, "
-                f"{mean(runs.values('attack_seconds')):.0f} s)"
-            )
-        told.append(f"- {own.title(dataset)}: {', '.join(cells)}")
-    return "Images found, start unknown, means over seeds:\n\n" + "\n".join(told)
+    return "Images found, start unknown, means over seeds:\n\n" + _at_each_size(
+        sized,
+        lambda runs, n: (
+            f"{mean(runs.values('hits')):.0f} of {n} ({mean(runs.values('close')):.0f} close, "
+            f"{mean(runs.values('attack_seconds')):.0f} s)"
+        ),
+    )
 
 
 @needs_runs
 def who_can_tell(sized: Runs) -> str:
     """How many of what is trusted most are training images, at each size."""
-    own = sized.where(start_known=False)
-    told = []
-    for dataset in own.of("dataset"):
-        cells = []
-        for n in sorted(own.where(dataset=dataset).of("n")):
-            runs = own.where(dataset=dataset, n=n)
-            cells.append(
-                f"{percent(runs.values('trusted_20'))} and {percent(runs.values('trusted_50'))} "
-                f"at n = {n}"
-            )
-        told.append(f"- {own.title(dataset)}: {', '.join(cells)}")
     return (
         "Of the 20 and of the 50 candidates that the attack trusts, training images (correlation "
-        "above 0.7) are:\n\n" + "\n".join(told)
+        "above 0.7) are:\n\n"
+    ) + _at_each_size(
+        sized,
+        lambda runs, n: (
+            f"{percent(runs.values('trusted_20'))} and {percent(runs.values('trusted_50'))} "
+            f"at n = {n}"
+        ),
     )
+
+
+def _at_each_size(sized: Runs, told: Callable[[Runs, int], str]) -> str:
+    """A line for each data set: what is told of its runs at each size, start unknown."""
+    own = sized.where(start_known=False)
+    lines = []
+    for dataset in own.of("dataset"):
+        here = own.where(dataset=dataset)
+        cells = ", ".join(told(here.where(n=n), n) for n in sorted(here.of("n")))
+        lines.append(f"- {own.title(dataset)}: {cells}")
+    return "\n".join(lines)
 
 
 @needs_runs
