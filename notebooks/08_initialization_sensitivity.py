@@ -116,9 +116,12 @@ page.say(sentences.limits(mixed, told, tuning))
 # Training takes images to weights. The **bilevel** attack asks for images whose training gives the
 # weights $\theta^*$ that were published (paper, eq 2):
 #
-# $$\min_x \lVert \theta^* - \theta(x) \rVert^2 , \qquad
-# \theta(x) = \arg\min_\theta \underbrace{\frac1n \sum_i \log\bigl(1 + e^{-y_i \Phi(x_i; \theta)}\bigr)
-# + \frac{\mu}{2} \lVert \theta \rVert^2}_{E(x;\,\theta)} .$$ (eq-bilevel)
+# $$\begin{gathered}
+# \min_x \lVert \theta^* - \theta(x) \rVert^2 , \\
+# \theta(x) = \arg\min_\theta E(x;\, \theta) , \\
+# E(x;\, \theta) = \frac1n \sum_i \log\bigl(1 + e^{-y_i \Phi(x_i; \theta)}\bigr)
+# + \frac{\mu}{2} \lVert \theta \rVert^2 .
+# \end{gathered}$$ (eq-bilevel)
 #
 # The **KKT** attack of {cite:t}`haim2022` and {cite:t}`buzaglo2023` asks less, that $\theta^*$ be
 # stationary for the images (eq 3): a small $\lVert \nabla_\theta E(x; \theta^*) \rVert$. Loss and

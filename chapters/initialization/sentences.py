@@ -134,7 +134,7 @@ def limits(mixed: Runs, told: Runs, tuning: Runs) -> str:
         f"signals at {images_of(told) if told else 'no images'}; two classes; fully connected "
         f"networks, small. Signals were chosen on draws {chose} and judged on draws {judged}. The "
         "paper leaves open loss, regulariser, number of images, classes and tolerances; ours are in "
-        "the appendix. Seven minutes to read."
+        "the appendix."
     )
 
 

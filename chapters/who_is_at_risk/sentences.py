@@ -124,7 +124,7 @@ def limits(read: Runs) -> str:
         f"{' and '.join(map(read.title, read.of('dataset'))) or 'no data set'}; networks with two "
         "hidden layers; an attack that knows the shape of an image and expects natural ones. "
         f"*Found* rests on {' or '.join(f'{k:,}' for k in held) or 'no'} held-out images. A "
-        "fresh clone shows this page on 8 × 8 digits, too small to be unmixed. Eight minutes to read."
+        "fresh clone shows this page on 8 × 8 digits, too small to be unmixed."
     )
 
 
